@@ -1,0 +1,145 @@
+//! What the gate tells the job, in one packet: the request and who says they ask.
+//!
+//! Lines of `key value`, because every value is printable by construction. The job parses it again and
+//! believes of it only what the kernel's word on the peer allows.
+
+use super::value::Fingerprint;
+
+/// The longest hello that the job reads.
+pub const MAX_HELLO: usize = 8 * 1024;
+/// How many proofs, and principals of one certificate, are passed on at most.
+pub const MAX_LIST: usize = 32;
+/// The longest free text (key id, principal, address).
+pub const MAX_TEXT: usize = 128;
+
+/// Something that sshd checked when it let the caller in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    Key(Fingerprint),
+    Certificate { authority: Fingerprint, key_id: Text, principals: Vec<Text> },
+}
+
+/// Free text that somebody else wrote: printable ASCII without spaces at either end, at most [`MAX_TEXT`] bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Text(String);
+
+impl Text {
+    /// Whatever would not be printable is escaped; what is too long is cut.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let mut text = super::escape::escaped(bytes, MAX_TEXT);
+        if text.starts_with(' ') || text.ends_with(' ') || text.is_empty() {
+            text = format!("\"{text}\"");
+        }
+        Self(text)
+    }
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The whole claim.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Claim {
+    /// Where the connection comes from, as sshd says.
+    pub address: Option<Text>,
+    pub proofs: Vec<Proof>,
+}
+
+const MAGIC: &str = "nixgate 1";
+
+/// The packet for a request and a claim.
+pub fn render(request: &super::request::Request, claim: &Claim) -> String {
+    let mut out = format!("{MAGIC}\nrequest {request}\n");
+    if let Some(address) = &claim.address {
+        out += &format!("address {}\n", address.0);
+    }
+    for proof in claim.proofs.iter().take(MAX_LIST) {
+        match proof {
+            Proof::Key(key) => out += &format!("key {key}\n"),
+            Proof::Certificate { authority, key_id, principals } => {
+                out += &format!("certificate {authority}\nkey-id {}\n", key_id.0);
+                for principal in principals.iter().take(MAX_LIST) {
+                    out += &format!("principal {}\n", principal.0);
+                }
+            }
+        }
+    }
+    out
+}
+
+/// The request's bytes, still to be parsed, and the claim. `None`: not what a gate of this version sends.
+pub fn parse(packet: &[u8]) -> Option<(Vec<u8>, Claim)> {
+    if packet.len() > MAX_HELLO {
+        return None;
+    }
+    let text = std::str::from_utf8(packet).ok()?;
+    let mut lines = text.strip_suffix('\n')?.split('\n');
+    if lines.next()? != MAGIC {
+        return None;
+    }
+    let request = lines.next()?.strip_prefix("request ")?.as_bytes().to_vec();
+    let mut claim = Claim::default();
+    for line in lines {
+        let (key, value) = line.split_once(' ')?;
+        if !value.bytes().all(|b| matches!(b, 0x20..=0x7e)) || claim.proofs.len() > MAX_LIST {
+            return None;
+        }
+        let text = || Some(Text(value.to_owned()));
+        match (key, claim.proofs.last_mut()) {
+            ("address", _) if claim.address.is_none() => claim.address = text(),
+            ("key", _) => claim.proofs.push(Proof::Key(Fingerprint::parse(value).ok()?)),
+            ("certificate", _) => claim.proofs.push(Proof::Certificate {
+                authority: Fingerprint::parse(value).ok()?,
+                key_id: Text(String::new()),
+                principals: Vec::new(),
+            }),
+            ("key-id", Some(Proof::Certificate { key_id, .. })) if key_id.0.is_empty() => *key_id = text()?,
+            ("principal", Some(Proof::Certificate { principals, .. })) if principals.len() < MAX_LIST => {
+                principals.push(text()?);
+            }
+            _ => return None,
+        }
+    }
+    Some((request, claim))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::Request;
+    use super::*;
+
+    fn fingerprint(letter: &str) -> Fingerprint {
+        Fingerprint::parse(&format!("SHA256:{}", letter.repeat(43))).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    #[test]
+    fn what_is_claimed_arrives_as_it_was() {
+        let claim = Claim {
+            address: Some(Text::from_bytes(b"192.0.2.7")),
+            proofs: vec![
+                Proof::Certificate {
+                    authority: fingerprint("A"),
+                    key_id: Text::from_bytes(b"ci \x1b]0;x\x07"),
+                    principals: vec![Text::from_bytes(b"deployers"), Text::from_bytes(b" \n")],
+                },
+                Proof::Key(fingerprint("b")),
+            ],
+        };
+        let request = Request::parse(b"switch").unwrap_or(Request::True);
+        let packet = render(&request, &claim);
+        assert_eq!(parse(packet.as_bytes()), Some((b"switch".to_vec(), claim)));
+    }
+
+    #[test]
+    fn another_form_is_not_guessed_at() {
+        for bad in [
+            "",
+            "nixgate 2\nrequest true\n",
+            "nixgate 1\nrequest true",
+            "nixgate 1\nrequest true\nprincipal x\n",
+            "nixgate 1\nrequest true\nshell yes\n",
+        ] {
+            assert_eq!(parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}
