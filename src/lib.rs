@@ -2,4 +2,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 //! nixgate
 
+#[cfg(feature = "host")]
+pub mod ctl;
 pub mod decide;

@@ -2,6 +2,12 @@
 
 pub mod answer;
 pub mod claim;
+#[cfg(feature = "host")]
+pub mod config;
 pub mod escape;
+#[cfg(feature = "host")]
+pub mod privileged;
+#[cfg(feature = "host")]
+pub mod render;
 pub mod request;
 pub mod value;

@@ -130,6 +130,10 @@ impl Branch {
             && !text.ends_with(".lock");
         if good { Ok(Self(text.to_owned())) } else { Err(ValueError::Branch) }
     }
+    /// The branch that every verb takes unless the configuration names another.
+    pub fn main() -> Self {
+        Self("main".to_owned())
+    }
     pub fn as_str(&self) -> &str {
         &self.0
     }
