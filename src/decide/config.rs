@@ -216,7 +216,8 @@ pub struct SourceUrl(String);
 
 impl SourceUrl {
     fn parse(text: &str) -> Result<Self, &'static str> {
-        let rule = "a source is ssh://[user@]host[:port]/path or https://host[:port]/path, without a password";
+        let rule =
+            "a source is ssh://[user@]host[:port]/path or https://host[:port]/path, without a password";
         let (scheme, rest) = text.split_once("://").ok_or(rule)?;
         let (authority, path) = rest.split_once('/').ok_or(rule)?;
         let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
@@ -253,7 +254,11 @@ impl AbsolutePath {
             && text.len() <= 500
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._/@+-".contains(&b))
             && !text.split('/').any(|part| part == "..");
-        if good { Ok(Self(text.to_owned())) } else { Err("a path is absolute, plain ASCII, without spaces and '..'") }
+        if good {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a path is absolute, plain ASCII, without spaces and '..'")
+        }
     }
     pub fn as_str(&self) -> &str {
         &self.0
@@ -266,7 +271,19 @@ pub struct UnitName(String);
 
 impl UnitName {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let kinds = ["service", "socket", "mount", "target", "timer", "path", "slice", "scope", "swap", "device", "automount"];
+        let kinds = [
+            "service",
+            "socket",
+            "mount",
+            "target",
+            "timer",
+            "path",
+            "slice",
+            "scope",
+            "swap",
+            "device",
+            "automount",
+        ];
         let good = text.len() <= 255
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b))
             && !text.starts_with(['-', '.'])
@@ -301,7 +318,9 @@ impl Config {
                 names.iter().skip(i + 1).any(|other| other == name).then(|| (*name).to_owned())
             })
         };
-        let named = |table: &str, name: String| (format!("\"{name}\""), format!("{table} \"{name}\" stands twice; give each its own name"));
+        let named = |table: &str, name: String| {
+            (format!("\"{name}\""), format!("{table} \"{name}\" stands twice; give each its own name"))
+        };
         let access = self.access.as_deref().unwrap_or_default();
         doubled(access.iter().map(|a| a.name.as_str()).collect())
             .map(|name| named("[[access]]", name))
@@ -309,7 +328,10 @@ impl Config {
                 doubled(access.iter().map(|a| a.key.as_str()).collect())
                     .map(|key| (key, "this key stands in two [[access]] tables; join them".to_owned()))
             })
-            .or_else(|| doubled(self.checks.iter().map(|c| c.name.as_str()).collect()).map(|name| named("[[check]]", name)))
+            .or_else(|| {
+                doubled(self.checks.iter().map(|c| c.name.as_str()).collect())
+                    .map(|name| named("[[check]]", name))
+            })
     }
 
     /// How long the dead man's switch waits: the limits of all that follows arming, 30 s for a killed
@@ -368,7 +390,9 @@ fn verbs<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Verb>, D::Error> {
     let names = Vec::<String>::deserialize(d)?;
     names
         .iter()
-        .map(|name| Verb::parse(name).ok_or_else(|| D::Error::custom(format!("unknown verb; the verbs are {known}"))))
+        .map(|name| {
+            Verb::parse(name).ok_or_else(|| D::Error::custom(format!("unknown verb; the verbs are {known}")))
+        })
         .collect()
 }
 
@@ -383,7 +407,9 @@ fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
 fn argv<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
     let words = Vec::<String>::deserialize(d)?;
     match words.first() {
-        Some(program) if AbsolutePath::parse(program).is_ok() && words.iter().all(|w| !w.contains('\0')) => Ok(words),
+        Some(program) if AbsolutePath::parse(program).is_ok() && words.iter().all(|w| !w.contains('\0')) => {
+            Ok(words)
+        }
         _ => Err(D::Error::custom("a command is a list that begins with the absolute path of a program")),
     }
 }
@@ -459,8 +485,7 @@ impl Default for Sshd {
 mod tests {
     use super::*;
 
-    const SMALLEST: &str =
-        "version = 1\n[source]\nkind = \"flake\"\nurl = \"ssh://git@forge.example.org/infra.git\"\nsystem = \"web1\"\n";
+    const SMALLEST: &str = "version = 1\n[source]\nkind = \"flake\"\nurl = \"ssh://git@forge.example.org/infra.git\"\nsystem = \"web1\"\n";
 
     fn error(add: &str) -> (usize, String) {
         let error = Config::parse(&format!("{SMALLEST}{add}")).unwrap_err();
@@ -498,8 +523,17 @@ mod tests {
     #[test]
     fn a_source_has_no_way_to_run_a_program() {
         for bad in [
-            "ext::sh -c id", "ssh://-oProxyCommand=id/x", "ssh://-oProxyCommand=id@h/x", "file:///etc", "git@host:x",
-            "https://user:secret@host/x", "https://host", "ssh://host/a b", "http://host/x", "ssh://h/x?ref=y", "ssh://h/x#y",
+            "ext::sh -c id",
+            "ssh://-oProxyCommand=id/x",
+            "ssh://-oProxyCommand=id@h/x",
+            "file:///etc",
+            "git@host:x",
+            "https://user:secret@host/x",
+            "https://host",
+            "ssh://host/a b",
+            "http://host/x",
+            "ssh://h/x?ref=y",
+            "ssh://h/x#y",
         ] {
             assert!(SourceUrl::parse(bad).is_err(), "{bad}");
         }

@@ -25,7 +25,11 @@ pub fn everything(config: &Config, platform: Platform) -> Vec<Rendered> {
     vec![
         text("etc/sudoers.d/nixgate", 0o440, sudoers(config, platform)),
         text("etc/ssh/sshd_config.d/nixgate.conf", 0o644, sshd(platform)),
-        text("etc/systemd/system/nixgate.socket", 0o644, socket("job.sock", "jobs: fetch, switch, test, boot, rollback, attach", 64)),
+        text(
+            "etc/systemd/system/nixgate.socket",
+            0o644,
+            socket("job.sock", "jobs: fetch, switch, test, boot, rollback, attach", 64),
+        ),
         text(
             "etc/systemd/system/nixgate-control.socket",
             0o644,
@@ -194,8 +198,8 @@ d /var/lib/nixgate/keys 0700 nixgate nixgate -
 fn sysusers(platform: Platform) -> String {
     format!(
         "# nixgate. Made by `nixgatectl render`; do not edit.\n\
-         u deploy - \"nixgate: asks for deploys\" /var/empty {gate}\n\
-         u nixgate - \"nixgate: does the deploys\" /var/lib/nixgate\n",
+         u deploy - \"Asks nixgate for deploys\" /var/empty {gate}\n\
+         u nixgate - \"Does the deploys of nixgate\" /var/lib/nixgate\n",
         gate = platform.path(Program::Nixgate)
     )
 }

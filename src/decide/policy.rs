@@ -1,0 +1,213 @@
+//! Who may ask for what. One pure function says yes, at its last line; nothing else can make [`Authorized`].
+
+use super::claim::{Claim, Proof};
+use super::config::{Access, Config, Generation};
+use super::request::{Request, Verb};
+use super::value::Fingerprint;
+
+/// Who is on the other end of the socket, as the kernel says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// The gate, as account deploy: who it speaks for is its claim.
+    Gate(Claim),
+    /// A process of account nixgate: the local timer.
+    Timer,
+}
+
+/// A caller with the name that logs, records and joins use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub name: String,
+    pub address: Option<String>,
+    /// What `confirm` and `cancel` are judged by: keys, because names are the configuration's.
+    pub keys: Vec<Fingerprint>,
+}
+
+/// A request that was allowed. There is no other way to make one than [`judge`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Authorized {
+    request: Request,
+    identity: Identity,
+}
+
+impl Authorized {
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+    pub fn into_parts(self) -> (Request, Identity) {
+        (self.request, self.identity)
+    }
+}
+
+/// Why not. The text says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error(
+        "this key has no [[access]] table; an operator adds one with its fingerprint, {0}, in /etc/nixgate/config.toml"
+    )]
+    UnknownKey(String),
+    #[error(
+        "it is not known which key this connection used; the sshd block of `nixgatectl render` sets ExposeAuthInfo yes"
+    )]
+    NoIdentity,
+    #[error("{name} may not {verb}; its verbs are: {verbs}")]
+    NotGranted { name: String, verb: Verb, verbs: String },
+    #[error(
+        "choosing a generation needs an [[access]] table with `generation = true`, because old systems have old holes; plain `rollback` does not"
+    )]
+    GenerationNotGranted,
+    #[error("deploys are frozen: {0}; an operator removes /etc/nixgate/freeze")]
+    Frozen(String),
+}
+
+/// Facts about the host that bear on a judgement.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The first line of the freeze file, if there is one.
+    pub freeze: Option<String>,
+}
+
+/// The whole policy. Every refusal returns early.
+pub fn judge(
+    config: &Config,
+    caller: &Caller,
+    request: Request,
+    facts: &Facts,
+) -> Result<Authorized, Refusal> {
+    let identity = identify(config, caller);
+    let access = grant(config, caller, &identity)?;
+    if let (Some(access), Some(verb)) = (access, request.verb()) {
+        if !access.verbs.contains(&verb) {
+            let verbs = access.verbs.iter().map(|v| v.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(Refusal::NotGranted { name: identity.name, verb, verbs });
+        }
+    }
+    if matches!(request, Request::Rollback(Some(_)))
+        && access.is_none_or(|a| a.generation == Generation::MayNot)
+    {
+        return Err(Refusal::GenerationNotGranted);
+    }
+    if let (Some(reason), Request::Switch(_) | Request::Test(_) | Request::Boot(_)) =
+        (&facts.freeze, &request)
+    {
+        return Err(Refusal::Frozen(reason.clone()));
+    }
+    Ok(Authorized { request, identity })
+}
+
+/// The [[access]] table that speaks for this caller; `None` where there are none and so no limits.
+fn grant<'c>(
+    config: &'c Config,
+    caller: &Caller,
+    identity: &Identity,
+) -> Result<Option<&'c Access>, Refusal> {
+    let Some(tables) = &config.access else { return Ok(None) };
+    if *caller == Caller::Timer {
+        return Ok(None);
+    }
+    match (tables.iter().find(|access| identity.keys.contains(&access.key)), identity.keys.first()) {
+        (Some(access), _) => Ok(Some(access)),
+        (None, Some(key)) => Err(Refusal::UnknownKey(key.to_string())),
+        (None, None) => Err(Refusal::NoIdentity),
+    }
+}
+
+/// The name of a caller: of its [[access]] table, else its key's fingerprint.
+pub fn identify(config: &Config, caller: &Caller) -> Identity {
+    let claim = match caller {
+        Caller::Timer => return Identity { name: "timer".to_owned(), address: None, keys: Vec::new() },
+        Caller::Gate(claim) => claim,
+    };
+    let keys: Vec<Fingerprint> = claim
+        .proofs
+        .iter()
+        .map(|proof| match proof {
+            Proof::Key(key) => key.clone(),
+            Proof::Certificate { authority, .. } => authority.clone(),
+        })
+        .collect();
+    let known = config.access.iter().flatten().find(|access| keys.contains(&access.key));
+    let name = match (known, keys.first()) {
+        (Some(access), _) => access.name.to_string(),
+        (None, Some(key)) => key.to_string(),
+        (None, None) => "unknown".to_owned(),
+    };
+    Identity { name, address: claim.address.as_ref().map(|a| a.as_str().to_owned()), keys }
+}
+
+/// Whose `confirm` or `cancel` a job takes: `None` is anybody's that sshd lets in. It is decided when the job
+/// is accepted, because later the configuration is the candidate's.
+pub fn keys_that_may(config: &Config, verb: Verb) -> Option<Vec<String>> {
+    config.access.as_ref().map(|tables| {
+        tables
+            .iter()
+            .filter(|access| access.verbs.contains(&verb))
+            .map(|access| access.key.to_string())
+            .collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(access: &str) -> Config {
+        let smallest = "version = 1\n[source]\nkind = \"flake\"\nurl = \"https://h/x\"\nsystem = \"a\"\n";
+        Config::parse(&format!("{smallest}{access}")).unwrap()
+    }
+    fn gate(letter: Option<&str>) -> Caller {
+        let key = |l: &str| Proof::Key(Fingerprint::parse(&format!("SHA256:{}", l.repeat(43))).unwrap());
+        Caller::Gate(Claim { address: None, proofs: letter.map(key).into_iter().collect() })
+    }
+    fn ask(config: &Config, caller: &Caller, request: &str, facts: &Facts) -> Result<(), Refusal> {
+        judge(config, caller, Request::parse(request.as_bytes()).unwrap(), facts).map(|_| ())
+    }
+    fn ci(verbs: &str, more: &str) -> Config {
+        config(&format!("[[access]]\nname=\"ci\"\nkey=\"SHA256:{}\"\nverbs={verbs}\n{more}", "A".repeat(43)))
+    }
+
+    #[test]
+    fn with_no_access_table_every_key_may_do_all_but_choose_a_generation() {
+        let (open, facts) = (config(""), Facts::default());
+        for request in ["switch", "rollback", "status", "cancel"] {
+            assert_eq!(ask(&open, &gate(Some("b")), request, &facts), Ok(()));
+        }
+        assert_eq!(ask(&open, &gate(Some("b")), "rollback 3", &facts), Err(Refusal::GenerationNotGranted));
+        assert_eq!(ask(&open, &Caller::Timer, "rollback 3", &facts), Err(Refusal::GenerationNotGranted));
+    }
+
+    #[test]
+    fn with_any_access_table_no_match_means_no() {
+        let (config, facts) = (ci("[\"fetch\"]", ""), Facts::default());
+        assert_eq!(ask(&config, &gate(Some("A")), "fetch", &facts), Ok(()));
+        assert!(matches!(ask(&config, &gate(Some("A")), "switch", &facts), Err(Refusal::NotGranted { .. })));
+        assert!(matches!(ask(&config, &gate(Some("B")), "fetch", &facts), Err(Refusal::UnknownKey(_))));
+        assert_eq!(ask(&config, &gate(None), "fetch", &facts), Err(Refusal::NoIdentity));
+        assert_eq!(ask(&config, &Caller::Timer, "switch", &facts), Ok(()));
+    }
+
+    #[test]
+    fn a_generation_is_chosen_only_by_a_role_that_names_it() {
+        let facts = Facts::default();
+        assert_eq!(
+            ask(&ci("[\"rollback\"]", "generation=true"), &gate(Some("A")), "rollback 3", &facts),
+            Ok(())
+        );
+        let without = ask(&ci("[\"rollback\"]", ""), &gate(Some("A")), "rollback 3", &facts);
+        assert_eq!(without, Err(Refusal::GenerationNotGranted));
+    }
+
+    #[test]
+    fn a_freeze_stops_what_is_new_and_leaves_the_way_back_open() {
+        let facts = Facts { freeze: Some("holiday".to_owned()) };
+        for request in ["switch", "test", "boot"] {
+            assert!(matches!(ask(&config(""), &gate(Some("A")), request, &facts), Err(Refusal::Frozen(_))));
+        }
+        for request in ["fetch", "rollback", "confirm", "cancel", "status", "attach"] {
+            assert_eq!(ask(&config(""), &gate(Some("A")), request, &facts), Ok(()), "{request}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What a commit object says, read by ourselves: `git verify-commit` fails open in four ways.
+
+use sha2::{Digest, Sha256};
+
+/// Why a commit is not taken. The text says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Untrusted {
+    #[error(
+        "the bytes of commit {0} do not hash to its id; the repository here is damaged or was tampered with: remove /var/lib/nixgate/repo.git and fetch again"
+    )]
+    WrongBytes(String),
+    #[error("the object is no commit as git writes one")]
+    Form,
+    #[error(
+        "the commit is not signed; sign it with an ssh key that stands in /etc/nixgate/allowed_signers (git commit -S, gpg.format ssh)"
+    )]
+    Unsigned,
+    #[error("the commit carries more than one signature; sign it once")]
+    SeveralSignatures,
+    #[error(
+        "the commit is signed with PGP, as forges do for merges in the browser; sign it with an ssh key instead (docs/signing.md)"
+    )]
+    Pgp,
+    #[error("the commit is signed with X.509; sign it with an ssh key instead (docs/signing.md)")]
+    X509,
+    #[error("the signature is of a kind that nixgate does not know; sign with an ssh key")]
+    UnknownKind,
+    #[error("the commit's date is {0} s in the future of this host's clock; set the clock that is wrong")]
+    FromTheFuture(u64),
+}
+
+/// A commit taken apart: what was signed, and the signature over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    pub payload: Vec<u8>,
+    pub signature: Vec<u8>,
+    /// Seconds since 1970, as the committer says.
+    pub committed: i64,
+}
+
+/// Whether the bytes of a commit object hash to its id: 40 digits are SHA-1, 64 are SHA-256.
+pub fn hashes_to(raw: &[u8], id: &str) -> bool {
+    let header = format!("commit {}\0", raw.len());
+    let hex = |digest: &[u8]| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digest = match id.len() {
+        40 => {
+            // With detection of the known collision attacks, as git has it.
+            let mut hasher = sha1_checked::Sha1::new();
+            hasher.update(header.as_bytes());
+            hasher.update(raw);
+            let result = hasher.try_finalize();
+            if result.has_collision() {
+                return false;
+            }
+            hex(result.hash())
+        }
+        64 => hex(&Sha256::new().chain_update(header.as_bytes()).chain_update(raw).finalize()),
+        _ => return false,
+    };
+    digest == id
+}
+
+/// Takes a commit apart. Exactly one header `gpgsig` and no other that begins so.
+pub fn split(raw: &[u8]) -> Result<Signed, Untrusted> {
+    let end = raw.windows(2).position(|pair| pair == b"\n\n").ok_or(Untrusted::Form)?;
+    let (header, body) = raw.split_at(end + 1);
+    let mut payload = Vec::with_capacity(raw.len());
+    let mut signature: Option<Vec<u8>> = None;
+    let mut inside = false;
+    let mut committed = None;
+    for line in header.split_inclusive(|b| *b == b'\n') {
+        if let Some(more) = line.strip_prefix(b" ") {
+            match &mut signature {
+                Some(signature) if inside => signature.extend_from_slice(more),
+                _ => payload.extend_from_slice(line),
+            }
+            continue;
+        }
+        inside = line.starts_with(b"gpgsig");
+        if !inside {
+            payload.extend_from_slice(line);
+            if let Some(rest) = line.strip_prefix(b"committer ") {
+                committed = Some(date(rest).ok_or(Untrusted::Form)?);
+            }
+            continue;
+        }
+        if signature.is_some() {
+            return Err(Untrusted::SeveralSignatures);
+        }
+        signature = Some(line.strip_prefix(b"gpgsig ").ok_or(Untrusted::SeveralSignatures)?.to_vec());
+    }
+    payload.extend_from_slice(body);
+    let signature = signature.ok_or(Untrusted::Unsigned)?;
+    kind(&signature)?;
+    Ok(Signed { payload, signature, committed: committed.ok_or(Untrusted::Form)? })
+}
+
+/// `Name <address> SECONDS ZONE`: the seconds.
+fn date(committer: &[u8]) -> Option<i64> {
+    let text = String::from_utf8_lossy(committer);
+    text.trim_end().rsplit(' ').nth(1)?.parse().ok()
+}
+
+fn kind(signature: &[u8]) -> Result<(), Untrusted> {
+    let begins = |text: &str| signature.starts_with(text.as_bytes());
+    if begins("-----BEGIN SSH SIGNATURE-----") {
+        Ok(())
+    } else if begins("-----BEGIN PGP") {
+        Err(Untrusted::Pgp)
+    } else if begins("-----BEGIN SIGNED MESSAGE-----") {
+        Err(Untrusted::X509)
+    } else {
+        Err(Untrusted::UnknownKind)
+    }
+}
+
+/// How far ahead of this host's clock a commit may be dated.
+pub const SKEW_SECONDS: u64 = 300;
+
+/// A commit from the future says that one of two clocks is wrong, and every age would be.
+pub fn not_from_the_future(committed: i64, now: u64) -> Result<(), Untrusted> {
+    match u64::try_from(committed).unwrap_or(0).checked_sub(now) {
+        Some(ahead) if ahead > SKEW_SECONDS => Err(Untrusted::FromTheFuture(ahead)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIGNATURE: &str = "-----BEGIN SSH SIGNATURE-----\n U1NI\n -----END SSH SIGNATURE-----\n";
+
+    fn commit(headers: &str) -> Vec<u8> {
+        format!(
+            "tree 0\nauthor A <a> 1 +0000\ncommitter A <a> 1700000000 +0000\n{headers}\nmessage\n\nmore\n"
+        )
+        .into_bytes()
+    }
+
+    #[test]
+    fn what_was_signed_is_the_commit_without_its_signature_byte_for_byte() {
+        let signed = split(&commit(&format!("gpgsig {SIGNATURE}encoding x\n"))).unwrap();
+        assert_eq!(signed.payload, commit("encoding x\n"));
+        assert_eq!(signed.signature, SIGNATURE.replace("\n ", "\n").into_bytes());
+        assert_eq!(signed.committed, 1_700_000_000);
+    }
+
+    #[test]
+    fn a_merge_tag_and_its_own_signature_belong_to_what_was_signed() {
+        let tag = "mergetag object 0\n type commit\n -----BEGIN PGP SIGNATURE-----\n";
+        let signed = split(&commit(&format!("{tag}gpgsig {SIGNATURE}"))).unwrap();
+        assert_eq!(signed.payload, commit(tag));
+    }
+
+    #[test]
+    fn each_wrong_signature_is_refused_by_name() {
+        let refused = |headers: String| split(&commit(&headers)).unwrap_err();
+        assert_eq!(refused(String::new()), Untrusted::Unsigned);
+        assert_eq!(refused(format!("gpgsig {SIGNATURE}gpgsig {SIGNATURE}")), Untrusted::SeveralSignatures);
+        assert_eq!(
+            refused(format!("gpgsig {SIGNATURE}gpgsig-sha256 {SIGNATURE}")),
+            Untrusted::SeveralSignatures
+        );
+        assert_eq!(refused(format!("gpgsig-sha256 {SIGNATURE}")), Untrusted::SeveralSignatures);
+        assert_eq!(refused("gpgsig -----BEGIN PGP SIGNATURE-----\n".into()), Untrusted::Pgp);
+        assert_eq!(refused("gpgsig -----BEGIN SIGNED MESSAGE-----\n".into()), Untrusted::X509);
+        assert_eq!(refused("gpgsig x\n".into()), Untrusted::UnknownKind);
+        assert_eq!(split(b"tree 0"), Err(Untrusted::Form));
+    }
+
+    #[test]
+    fn a_signature_in_the_message_is_no_signature() {
+        let raw = format!("tree 0\ncommitter A <a> 1 +0000\n\ngpgsig {SIGNATURE}").into_bytes();
+        assert_eq!(split(&raw), Err(Untrusted::Unsigned));
+    }
+
+    #[test]
+    fn bytes_that_are_not_the_commit_are_seen() {
+        // printf 'x' | git hash-object -t commit --literally --stdin
+        assert!(!hashes_to(b"x", &"0".repeat(40)));
+        let empty = b"tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n";
+        let id = {
+            let mut hasher = sha1_checked::Sha1::new();
+            hasher.update(b"commit 46\0");
+            hasher.update(empty);
+            hasher.finalize().iter().map(|b| format!("{b:02x}")).collect::<String>()
+        };
+        assert!(hashes_to(empty, &id) && !hashes_to(b"tree", &id));
+    }
+
+    #[test]
+    fn a_date_in_the_future_is_refused_and_a_little_skew_is_not() {
+        assert_eq!(not_from_the_future(1_000, 900), Ok(()));
+        assert_eq!(not_from_the_future(2_000, 900), Err(Untrusted::FromTheFuture(1_100)));
+    }
+}
