@@ -5,6 +5,7 @@ pub mod claim;
 #[cfg(feature = "host")]
 pub mod config;
 pub mod escape;
+pub mod identity;
 #[cfg(feature = "host")]
 pub mod observe;
 #[cfg(feature = "host")]
@@ -16,8 +17,10 @@ pub mod record;
 #[cfg(feature = "host")]
 pub mod render;
 pub mod request;
+pub mod start;
 #[cfg(feature = "host")]
 pub mod state;
 #[cfg(feature = "host")]
 pub mod trust;
 pub mod value;
+pub mod verdict;
