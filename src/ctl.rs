@@ -13,7 +13,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Debug, Parser)]
-#[command(name = "nixgatectl", version, about = "Set up, inspect and explain nixgate on a host", propagate_version = true)]
+#[command(
+    name = "nixgatectl",
+    version,
+    about = "Set up, inspect and explain nixgate on a host",
+    propagate_version = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -25,7 +30,9 @@ enum Command {
     #[command(after_help = "Example:\n  nixgatectl example > /etc/nixgate/config.toml")]
     Example,
     /// Write the files that a host needs (sudoers, sshd, units, tmpfiles, sysusers) below a directory.
-    #[command(after_help = "Example:\n  nixgatectl render --config /etc/nixgate/config.toml --platform fhs --root /tmp/out")]
+    #[command(
+        after_help = "Example:\n  nixgatectl render --config /etc/nixgate/config.toml --platform fhs --root /tmp/out"
+    )]
     Render {
         /// The configuration to render.
         #[arg(long, default_value = "/etc/nixgate/config.toml")]
@@ -77,7 +84,8 @@ fn run(command: Command) -> Result<(), CtlError> {
 }
 
 fn read(path: &Path) -> Result<Config, CtlError> {
-    let text = fs::read_to_string(path).map_err(|source| CtlError::Unreadable { path: path.to_owned(), source })?;
+    let text =
+        fs::read_to_string(path).map_err(|source| CtlError::Unreadable { path: path.to_owned(), source })?;
     Config::parse(&text).map_err(|source| CtlError::Wrong { path: path.to_owned(), source })
 }
 

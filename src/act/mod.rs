@@ -1,7 +1,31 @@
 //! Effects: the kernel, sockets, processes, files. What to do was decided before.
 
 pub mod authinfo;
+#[cfg(feature = "host")]
+pub mod begun;
 pub mod channel;
 pub mod client;
+#[cfg(feature = "host")]
+pub mod clock;
+#[cfg(feature = "host")]
+pub mod files;
+#[cfg(feature = "host")]
+pub mod git;
 pub mod kernel;
+#[cfg(feature = "host")]
+pub mod keys;
+#[cfg(feature = "host")]
+pub mod log;
+#[cfg(feature = "host")]
+pub mod machine;
+#[cfg(feature = "host")]
+pub mod nix;
+#[cfg(feature = "host")]
+pub mod peer;
+#[cfg(feature = "host")]
+pub mod process;
+#[cfg(feature = "host")]
+pub mod store;
 pub mod syslog;
+#[cfg(feature = "host")]
+pub mod watch;

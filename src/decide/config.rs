@@ -21,10 +21,14 @@ pub struct ConfigError {
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[expect(
+    clippy::manual_non_exhaustive,
+    reason = "the unit field is a key of the file, read for its check alone"
+)]
 pub struct Config {
     /// The version of this format; only 1 exists.
     #[serde(deserialize_with = "version_one")]
-    #[allow(dead_code, reason = "read for its check alone")]
+    #[expect(dead_code, reason = "as above")]
     version: (),
     pub source: Source,
     #[serde(default)]

@@ -9,7 +9,13 @@ pub mod identity;
 #[cfg(feature = "host")]
 pub mod observe;
 #[cfg(feature = "host")]
+pub mod outcome;
+#[cfg(feature = "host")]
+pub mod plan;
+#[cfg(feature = "host")]
 pub mod policy;
+#[cfg(feature = "host")]
+pub mod preflight;
 #[cfg(feature = "host")]
 pub mod privileged;
 #[cfg(feature = "host")]

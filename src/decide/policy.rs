@@ -79,11 +79,11 @@ pub fn judge(
 ) -> Result<Authorized, Refusal> {
     let identity = identify(config, caller);
     let access = grant(config, caller, &identity)?;
-    if let (Some(access), Some(verb)) = (access, request.verb()) {
-        if !access.verbs.contains(&verb) {
-            let verbs = access.verbs.iter().map(|v| v.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(Refusal::NotGranted { name: identity.name, verb, verbs });
-        }
+    if let (Some(access), Some(verb)) = (access, request.verb())
+        && !access.verbs.contains(&verb)
+    {
+        let verbs = access.verbs.iter().map(|v| v.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(Refusal::NotGranted { name: identity.name, verb, verbs });
     }
     if matches!(request, Request::Rollback(Some(_)))
         && access.is_none_or(|a| a.generation == Generation::MayNot)

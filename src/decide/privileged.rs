@@ -183,7 +183,8 @@ impl Row {
         };
         let systemctl = |args: &[&str]| words(Program::Systemctl, args);
         let set = |profile, path| words(Program::NixEnv, &["--profile", profile, "--set", path]);
-        let prune = |profile, keep| words(Program::NixEnv, &["--profile", profile, "--delete-generations", keep]);
+        let prune =
+            |profile, keep| words(Program::NixEnv, &["--profile", profile, "--delete-generations", keep]);
         let grep = |args: &[&str]| words(Program::Grep, args);
         match self {
             Self::Reset => systemctl(&[&["reset-failed"], &UNITS[..]].concat()),
@@ -194,15 +195,16 @@ impl Row {
             Self::Check => vec![switch_program(CANDIDATE), "check".to_owned()],
             Self::Trial => trial(config, platform),
             Self::Revert => systemctl(&["start", "nixgate-revert.service"]),
-            Self::Restore => unit(platform, "nixgate-restore", REVERT_LOG, COMMIT_SECONDS, &[]).running(REVERT, "test"),
+            Self::Restore => {
+                unit(platform, "nixgate-restore", REVERT_LOG, COMMIT_SECONDS, &[]).running(REVERT, "test")
+            }
             Self::Disarm => systemctl(&["stop", "nixgate-revert.timer"]),
             Self::Settle => unit(platform, "nixgate-settle", COMMIT_LOG, COMMIT_SECONDS, &DISARMING)
                 .running_program(platform.path(Program::True)),
             Self::Set => set(SYSTEM, CANDIDATE),
             Self::Unset => set(SYSTEM, COMMITTED),
-            Self::Commit => {
-                unit(platform, "nixgate-commit", COMMIT_LOG, COMMIT_SECONDS, &DISARMING).running(CANDIDATE, "boot")
-            }
+            Self::Commit => unit(platform, "nixgate-commit", COMMIT_LOG, COMMIT_SECONDS, &DISARMING)
+                .running(CANDIDATE, "boot"),
             Self::Uncommit => {
                 unit(platform, "nixgate-uncommit", COMMIT_LOG, COMMIT_SECONDS, &[]).running(COMMITTED, "boot")
             }

@@ -277,6 +277,17 @@ pub fn verify(start: Head, text: &str) -> Chain {
     Chain::Whole(head)
 }
 
+/// The head of a chain by its last whole line alone, which has to fit its own hash. Nothing yet: the start.
+pub fn head_of(tail: &str) -> Option<Head> {
+    let Some(line) = tail.rsplit_once('\n').map(|(whole, _)| whole.rsplit('\n').next().unwrap_or(whole))
+    else {
+        return Some(Head::start());
+    };
+    let value: serde_json::Value = serde_json::from_str(line).ok()?;
+    let hash = value.get("prev")?.as_str()?.to_owned();
+    follow(&Head { seq: value.get("seq")?.as_u64()?.checked_sub(1)?, hash }, line)
+}
+
 /// The head after one whole line, if it continues `head`.
 fn follow(head: &Head, line: &str) -> Option<Head> {
     let (body, hash) = line.strip_suffix("\"}")?.rsplit_once(",\"hash\":\"")?;
@@ -361,6 +372,8 @@ mod tests {
         assert_eq!(verify(Head::start(), &swapped), Chain::Broken(2));
         let gap = [lines[0], lines[1], lines[3]].concat();
         assert_eq!(verify(Head::start(), &gap), Chain::Broken(3));
+        assert_eq!(head_of(&text).map(|head| head.seq), Some(4));
+        assert_eq!(head_of(&text.replace("\"seq\":4", "\"seq\":5")), None);
         let torn = &text[..text.len() - 5];
         assert!(matches!(verify(Head::start(), torn), Chain::Torn(Head { seq: 3, .. }, _)));
     }

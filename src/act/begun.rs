@@ -1,0 +1,159 @@
+//! A transaction whose record is on disk. What was not recorded cannot be run: every privileged command asks
+//! for one of these, and only this file makes them.
+
+use super::clock;
+use super::store::{Store, StoreError};
+use crate::decide::plan::Plan;
+use crate::decide::policy::Identity;
+use crate::decide::record::{Event, Failure, Head, HostState, Record, Triple, VERSION};
+use crate::decide::state::State;
+use crate::decide::value::JobId;
+use serde_json::{Map, Value};
+
+/// The job that holds the lock, with its record as it stands on disk.
+#[derive(Debug)]
+pub struct Begun {
+    job: JobId,
+    record: Record,
+}
+
+impl Begun {
+    /// Writes the first record, names the job in the state, and puts it into the audit log: in this order, so
+    /// that recovery finds whatever was announced.
+    pub fn begin(store: &Store, job: JobId, plan: &Plan, state: &mut HostState) -> Result<Self, StoreError> {
+        let identity = plan.identity();
+        let record = Record {
+            v: VERSION,
+            job: job.to_string(),
+            verb: plan.verb().to_string(),
+            request: plan.request().to_string(),
+            identity: identity.name.clone(),
+            address: identity.address.clone(),
+            accepted: clock::wall(),
+            boot: clock::boot_id(),
+            accepted_at: clock::since_boot().as_secs(),
+            state: State::Accepted,
+            state_at: clock::since_boot().as_secs(),
+            commit: None,
+            new: None,
+            old: None,
+            may_confirm: plan.may_confirm(),
+            may_cancel: plan.may_cancel(),
+            confirm_by: None,
+            activated_at: None,
+            failure: None,
+        };
+        store.write_record(&job, &record)?;
+        state.job = Some(job.to_string());
+        store.write_state(state)?;
+        let begun = Self { job, record };
+        begun.audit(store, "accepted", &[("request", begun.record.request.clone())])?;
+        Ok(begun)
+    }
+
+    /// A transaction that another process began: for recovery, which holds the lock.
+    pub fn resume(job: JobId, record: Record) -> Self {
+        Self { job, record }
+    }
+
+    pub fn job(&self) -> &JobId {
+        &self.job
+    }
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+    pub fn state(&self) -> State {
+        self.record.state
+    }
+
+    /// Announces a state, before its effect: record, then audit.
+    pub fn enter(&mut self, store: &Store, state: State) -> Result<(), StoreError> {
+        self.set_state(state);
+        store.write_record(&self.job, &self.record)?;
+        self.audit(store, state.as_str(), &[]).map(|_| ())
+    }
+
+    /// The same on the way back, where a write that fails must not stop what returns the host.
+    pub fn enter_if_possible(&mut self, store: &Store, state: State, failure: Option<Failure>) {
+        self.set_state(state);
+        if failure.is_some() {
+            self.record.failure = failure;
+        }
+        let why = self.record.failure.as_ref().map(|f| f.why.clone()).unwrap_or_default();
+        let _ = store.write_record(&self.job, &self.record);
+        let _ = self.audit(store, state.as_str(), &[("why", why)]);
+    }
+
+    fn set_state(&mut self, state: State) {
+        // The table is held by its own tests; a step outside it is written down rather than lost.
+        debug_assert!(
+            self.record.state == state || self.record.state.may_become(state),
+            "{} {state}",
+            self.record.state
+        );
+        self.record.state = state;
+        self.record.state_at = clock::since_boot().as_secs();
+    }
+
+    /// Facts that the next states rest on; they are on disk with the next [`Begun::enter`].
+    pub fn note_commit(&mut self, commit: &str) {
+        self.record.commit = Some(commit.to_owned());
+    }
+    pub fn note_candidate(&mut self, system: &str) {
+        self.record.new = Some(system.to_owned());
+    }
+    pub fn note_old(&mut self, old: Triple) {
+        self.record.old = Some(old);
+    }
+
+    /// A confirmation is awaited: who wants to give it needs to know since when and until when.
+    pub fn await_confirmation(
+        &mut self,
+        store: &Store,
+        activated_at: u64,
+        by: u64,
+    ) -> Result<(), StoreError> {
+        self.record.activated_at = Some(activated_at);
+        self.record.confirm_by = Some(by);
+        store.write_record(&self.job, &self.record)
+    }
+
+    pub fn audit(
+        &self,
+        store: &Store,
+        event: &'static str,
+        detail: &[(&str, String)],
+    ) -> Result<Head, StoreError> {
+        let identity = Identity {
+            name: self.record.identity.clone(),
+            address: self.record.address.clone(),
+            keys: Vec::new(),
+        };
+        let mut detail: Vec<(&str, String)> = detail.to_vec();
+        detail.extend(self.record.commit.iter().map(|c| ("commit", c.clone())));
+        detail.extend(self.record.new.iter().map(|new| ("new", new.clone())));
+        store.audit(&audit_event(event, Some(&self.job), &identity, &detail))
+    }
+}
+
+/// An event with its time; every text in it was escaped where it came in.
+pub fn audit_event(
+    event: &'static str,
+    job: Option<&JobId>,
+    identity: &Identity,
+    detail: &[(&str, String)],
+) -> Event {
+    let mut map: Map<String, Value> =
+        detail.iter().map(|(k, v)| ((*k).to_owned(), Value::from(v.as_str()))).collect();
+    if let Some(address) = &identity.address {
+        map.insert("address".to_owned(), Value::from(address.as_str()));
+    }
+    Event {
+        time: clock::wall(),
+        boot: clock::boot_id(),
+        job: job.map(ToString::to_string),
+        event,
+        identity: Some(identity.name.clone()),
+        detail: map,
+    }
+}

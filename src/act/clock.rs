@@ -1,0 +1,28 @@
+//! The three clocks: deadlines by CLOCK_BOOTTIME, records by the wall, boots by their id.
+
+use nix::time::{ClockId, clock_gettime};
+use std::time::{Duration, SystemTime};
+
+/// Time since this boot, suspended time included.
+pub fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+}
+
+/// RFC 3339, for people.
+pub fn wall() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+/// Seconds since 1970.
+pub fn wall_seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// Which boot of the machine this is: the kernel's boot id and the start of process 1, because a container
+/// has the machine's id.
+pub fn boot_id() -> String {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let stat = read("/proc/1/stat");
+    let started = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(19)).unwrap_or("0");
+    format!("{}.{started}", read("/proc/sys/kernel/random/boot_id").trim())
+}

@@ -1,0 +1,74 @@
+//! ssh-keygen and ssh-keyscan: signatures of commits, and whether sshd is really ours. Exit codes only, never text.
+
+use super::machine::Machine;
+use super::process::{OnCancel, RunError, Stdout};
+use crate::decide::privileged::Program;
+use crate::decide::trust::Signed;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+pub const ALLOWED_SIGNERS: &str = "/etc/nixgate/allowed_signers";
+pub const REVOKED: &str = "/etc/nixgate/revoked";
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+impl Machine {
+    /// Whether somebody who may sign, today, signed exactly this. `signature` is a file of the signature.
+    pub fn is_signed_by_allowed(&mut self, signed: &Signed, signature: &Path) -> Result<bool, RunError> {
+        let file = signature.to_string_lossy().into_owned();
+        let find = ["-Y", "find-principals", "-f", ALLOWED_SIGNERS, "-s", &file];
+        let mut spec = self.program(Program::SshKeygen, &find, LIMIT);
+        spec.stdout = Stdout::Captured;
+        let found = self.run(spec)?;
+        if !found.is_success() {
+            return Ok(false);
+        }
+        for principal in found.text().lines() {
+            // No -Overify-time: the time is now, or an expired key could date its commits back.
+            let verify = [
+                "-Y",
+                "verify",
+                "-n",
+                "git",
+                "-f",
+                ALLOWED_SIGNERS,
+                "-I",
+                principal,
+                "-s",
+                &file,
+                "-r",
+                REVOKED,
+            ];
+            let mut spec = self.program(Program::SshKeygen, &verify, LIMIT);
+            spec.stdin = signed.payload.clone();
+            spec.stdout = Stdout::Captured;
+            if self.run(spec)?.is_success() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A fresh connection to sshd on this host: does it show our own host key? One kind of key is asked for,
+    /// because each is a connection, and sshd penalises those that never log in.
+    pub fn sshd_answers(&mut self, limit: Duration) -> bool {
+        let Some((kind, blob)) = host_key() else { return false };
+        let port = self.config.sshd.port.to_string();
+        let seconds = limit.as_secs().clamp(1, 10).to_string();
+        let args = ["-T", &seconds, "-p", &port, "-t", &kind, "127.0.0.1"];
+        let mut spec = self.program(Program::SshKeyscan, &args, limit);
+        spec.stdout = Stdout::Captured;
+        spec.on_cancel = OnCancel::GoOn;
+        let answer = self.run(spec).map(|ended| ended.text()).unwrap_or_default();
+        answer.lines().any(|line| line.split(' ').nth(2) == Some(blob.as_str()))
+    }
+}
+
+/// A public host key of this machine: what ssh-keyscan calls its kind, and its blob.
+fn host_key() -> Option<(String, String)> {
+    ["ed25519", "ecdsa", "rsa"].iter().find_map(|kind| {
+        let text = fs::read_to_string(format!("/etc/ssh/ssh_host_{kind}_key.pub")).ok()?;
+        Some(((*kind).to_owned(), text.split(' ').nth(1)?.trim_end().to_owned()))
+    })
+}

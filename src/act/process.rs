@@ -1,0 +1,238 @@
+//! Children: argv, an environment from nothing, a deadline, and an end for their whole process group.
+
+use super::log::Log;
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+use std::io::{self, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What a job waits for.
+#[derive(Debug)]
+pub enum Event {
+    /// Somebody asked the job to stop; who.
+    Cancel(String),
+    /// Somebody confirmed the trial; who.
+    Confirm(String),
+    /// The child that is being waited for has ended.
+    Ended,
+    /// Something else happened that a waiting loop wants to look at.
+    Look,
+}
+
+/// The one place where a job waits.
+#[derive(Debug)]
+pub struct Inbox {
+    sender: Sender<Event>,
+    receiver: Receiver<Event>,
+    pub cancelled: Option<String>,
+    pub confirmed: Option<String>,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        let (sender, receiver) = channel();
+        Self { sender, receiver, cancelled: None, confirmed: None }
+    }
+}
+
+/// What a wait ended with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    Cancelled,
+    Confirmed,
+    ChildEnded,
+    Look,
+    Deadline,
+}
+
+impl Inbox {
+    pub fn sender(&self) -> Sender<Event> {
+        self.sender.clone()
+    }
+
+    /// Waits for the next event, or until the deadline.
+    pub fn wait(&mut self, deadline: Instant) -> Woken {
+        match self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Event::Cancel(who)) => {
+                self.cancelled = Some(who);
+                Woken::Cancelled
+            }
+            Ok(Event::Confirm(who)) => {
+                self.confirmed = Some(who);
+                Woken::Confirmed
+            }
+            Ok(Event::Ended) => Woken::ChildEnded,
+            Ok(Event::Look) => Woken::Look,
+            // We hold a sender, so the channel cannot be disconnected; if it were, nothing could come.
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Woken::Deadline,
+        }
+    }
+}
+
+/// Whether a `cancel` ends this wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnCancel {
+    Stop,
+    /// Past the point where it could be stopped, or on the way back.
+    GoOn,
+}
+
+/// A child to run.
+#[derive(Debug)]
+pub struct Spec {
+    pub argv: Vec<String>,
+    pub env: Vec<(&'static str, String)>,
+    pub stdin: Vec<u8>,
+    pub limit: Duration,
+    pub on_cancel: OnCancel,
+    /// Where standard output goes: to the caller of [`run`], or to the log as standard error does.
+    pub stdout: Stdout,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stdout {
+    Captured,
+    Logged,
+}
+
+impl Spec {
+    pub fn new(argv: Vec<String>, limit: Duration) -> Self {
+        Self {
+            argv,
+            env: Vec::new(),
+            stdin: Vec::new(),
+            limit,
+            on_cancel: OnCancel::Stop,
+            stdout: Stdout::Logged,
+        }
+    }
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The exit code; 128 and the signal's number for a killed one.
+    pub code: i32,
+    pub stdout: Vec<u8>,
+}
+
+impl Ended {
+    pub fn is_success(&self) -> bool {
+        self.code == 0
+    }
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).trim_end().to_owned()
+    }
+}
+
+/// Why there is no exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot start {program}: {source}")]
+    Start { program: String, source: io::Error },
+    #[error("{program} did not end within {} s and was stopped", limit.as_secs())]
+    Deadline { program: String, limit: Duration },
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// The most that is kept of a captured output.
+const CAPTURE_LIMIT: u64 = 16 << 20;
+
+/// Runs a child to its end. Whatever ends first, nothing of its process group is left.
+pub fn run(spec: Spec, inbox: &mut Inbox, log: &Log) -> Result<Ended, RunError> {
+    let program = spec.argv.first().cloned().unwrap_or_default();
+    let start = |source| RunError::Start { program: program.clone(), source };
+    let mut child = Command::new(&program)
+        .args(spec.argv.iter().skip(1))
+        .env_clear()
+        .envs(spec.env)
+        .current_dir("/")
+        .stdin(if spec.stdin.is_empty() { Stdio::null() } else { Stdio::piped() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .map_err(start)?;
+    feed(&mut child, spec.stdin);
+    let (done, outputs) = channel();
+    read_output(&mut child, spec.stdout, log, &done);
+    watch(&child, inbox.sender());
+    let end = await_end(inbox, Instant::now() + spec.limit, spec.on_cancel);
+    // The child is not reaped yet, so its process id is still its own.
+    stop_group(&child);
+    let status = child.wait().map_err(start)?;
+    match end {
+        Woken::Cancelled => return Err(RunError::Cancelled),
+        Woken::Deadline => return Err(RunError::Deadline { program, limit: spec.limit }),
+        _ => {}
+    }
+    // Whoever still holds the pipe left the group; its output is not worth waiting for.
+    let stdout = outputs.recv_timeout(Duration::from_secs(5)).unwrap_or_default();
+    Ok(Ended { code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)), stdout })
+}
+
+fn await_end(inbox: &mut Inbox, deadline: Instant, on_cancel: OnCancel) -> Woken {
+    if inbox.cancelled.is_some() && on_cancel == OnCancel::Stop {
+        return Woken::Cancelled;
+    }
+    loop {
+        match inbox.wait(deadline) {
+            Woken::Cancelled if on_cancel == OnCancel::Stop => return Woken::Cancelled,
+            end @ (Woken::ChildEnded | Woken::Deadline) => return end,
+            Woken::Cancelled | Woken::Confirmed | Woken::Look => {}
+        }
+    }
+}
+
+fn feed(child: &mut Child, bytes: Vec<u8>) {
+    if let Some(mut stdin) = child.stdin.take() {
+        // A child that does not read its input says so by its exit code.
+        thread::spawn(move || drop(stdin.write_all(&bytes)));
+    }
+}
+
+/// Standard error goes to the log as it comes; standard output too, or is sent whole to `done`.
+fn read_output(child: &mut Child, stdout: Stdout, log: &Log, done: &Sender<Vec<u8>>) {
+    if let Some(stderr) = child.stderr.take() {
+        let log = log.clone();
+        thread::spawn(move || log.copy_from(stderr));
+    }
+    if let Some(pipe) = child.stdout.take() {
+        let (log, done) = (log.clone(), done.clone());
+        thread::spawn(move || {
+            let mut text = Vec::new();
+            match stdout {
+                Stdout::Logged => log.copy_from(pipe),
+                Stdout::Captured => drop(pipe.take(CAPTURE_LIMIT).read_to_end(&mut text)),
+            }
+            done.send(text)
+        });
+    }
+}
+
+/// Tells when the child has ended, without reaping it.
+fn watch(child: &Child, sender: Sender<Event>) {
+    let pid = pid(child);
+    thread::spawn(move || {
+        while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
+            == Err(nix::errno::Errno::EINTR)
+        {}
+        sender.send(Event::Ended)
+    });
+}
+
+fn stop_group(child: &Child) {
+    // A group that is gone, or root's, is not ours to stop: units have deadlines of PID 1's.
+    let _ = killpg(pid(child), Signal::SIGTERM);
+    let _ = killpg(pid(child), Signal::SIGKILL);
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(child.id().cast_signed())
+}

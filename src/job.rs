@@ -1,0 +1,263 @@
+//! The job: one process per connection, started by systemd from the socket, as account nixgate. It alone
+//! judges, and it never runs as root. Read from top to bottom.
+
+mod answers;
+mod commit;
+mod deploy;
+mod follow;
+mod health;
+mod preflight;
+mod recover;
+mod revert;
+mod source;
+mod trial;
+
+use crate::act::begun::{Begun, audit_event};
+
+use crate::act::channel::{receive_within, send};
+use crate::act::files::{Lock, read_trusted};
+use crate::act::log::Log;
+use crate::act::machine::Machine;
+use crate::act::peer::{Peer, peer};
+use crate::act::process::{Event, Inbox};
+use crate::act::store::{ROOT, Store, StoreError};
+use crate::act::syslog::{self, Severity};
+use crate::act::watch::Watch;
+use crate::decide::answer::{Code, Packet};
+use crate::decide::claim::{self, Claim, MAX_HELLO};
+use crate::decide::config::Config;
+use crate::decide::escape::escaped;
+use crate::decide::outcome::{OrStop, Stop};
+use crate::decide::plan::Plan;
+use crate::decide::policy::{Authorized, Caller, Facts, Identity, identify, judge};
+use crate::decide::privileged::Platform;
+use crate::decide::request::Request;
+use answers::Word;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const CONFIG: &str = "/etc/nixgate/config.toml";
+const FREEZE: &str = "/etc/nixgate/freeze";
+
+/// One connection, which is standard input.
+pub fn serve(platform: Platform) -> ExitCode {
+    let Ok(channel) = std::io::stdin().as_fd().try_clone_to_owned() else { return Code::Internal.into() };
+    let (channel, stop) = match answer(platform, channel) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(refusal) => refusal,
+    };
+    let _ = send(&channel, &Packet::Err(format!("nixgate: {stop}\n").as_bytes()).render());
+    let _ = send(&channel, &Packet::Exit(stop.code.number()).render());
+    ExitCode::SUCCESS
+}
+
+/// Recovery alone, as a unit of its own.
+pub fn recover_only(platform: Platform) -> ExitCode {
+    let log = Log::create(Path::new("/dev/null"));
+    let machine = log.or_stop(Code::NotWritable).and_then(|log| machine(platform, log));
+    let result = machine.and_then(|mut machine| match machine.store.lock().or_stop(Code::NotWritable)? {
+        None => Ok(()), // A job is alive; the transaction is its own.
+        Some(_lock) => recover::recover(&mut machine).or_stop(Code::NotWritable),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => {
+            note(&format!("recovery: {stop}"));
+            stop.code.into()
+        }
+    }
+}
+
+/// A refusal goes back with the channel that it is said on.
+type Answered = Result<(), (OwnedFd, Stop)>;
+
+fn answer(platform: Platform, channel: OwnedFd) -> Answered {
+    let asked = hear(&channel).and_then(|(request, caller, pid)| {
+        let log = Log::create(Path::new("/dev/null")).or_stop(Code::NotWritable)?;
+        Ok((permit(machine(platform, log)?, request, &caller)?, pid))
+    });
+    let ((mut machine, authorized), pid) = match asked {
+        Ok(asked) => asked,
+        Err(stop) => return Err((channel, stop)),
+    };
+    let identity = authorized.identity().clone();
+    match authorized.request().clone() {
+        Request::Status(format) => {
+            let said = answers::status(&mut machine, format).or_stop(Code::NotWritable);
+            reply(channel, said.map(|text| (text, String::new())))
+        }
+        Request::Confirm(job) => {
+            let told = answers::tell(&machine.store, Word::Confirm, job, &identity, pid);
+            reply(channel, told.map(|text| (String::new(), format!("nixgate: {text}\n"))))
+        }
+        Request::Cancel(job) => {
+            let told = answers::tell(&machine.store, Word::Cancel, job, &identity, pid);
+            reply(channel, told.map(|text| (String::new(), format!("nixgate: {text}\n"))))
+        }
+        Request::Attach(job) => answers::attach(&machine.store, channel, job, &identity).map(drop),
+        _ => match Plan::of(authorized, &machine.config) {
+            Some(plan) => work(machine, channel, &plan),
+            None => reply(channel, Ok((String::new(), String::new()))),
+        },
+    }
+}
+
+/// The first packet, and who sent it.
+fn hear(channel: &OwnedFd) -> Result<(Request, Caller, i32), Stop> {
+    let (peer, pid) = peer(channel).or_stop(Code::Internal)?;
+    let mut buffer = [0; MAX_HELLO + 1];
+    let hello = receive_within(channel, &mut buffer, Duration::from_secs(10)).or_stop(Code::Malformed)?;
+    let malformed = || Stop::new(Code::Malformed, "not a request of this version's gate; reconnect");
+    let (request, claim) = claim::parse(hello).ok_or_else(malformed)?;
+    let request = Request::parse(&request).or_stop(Code::Malformed)?;
+    let caller = match peer {
+        Peer::Deploy => Caller::Gate(claim),
+        Peer::Nixgate if claim == Claim::default() => Caller::Timer,
+        Peer::Nixgate | Peer::Other(_) => {
+            return Err(Stop::new(Code::NotAllowed, "only the gate and the timer may ask"));
+        }
+    };
+    Ok((request, caller, pid))
+}
+
+/// The configuration, which has to be root's, and all that a job works with.
+fn machine(platform: Platform, log: Log) -> Result<Machine, Stop> {
+    if nix::unistd::geteuid().is_root() || nix::unistd::getuid().is_root() {
+        return Err(Stop::new(Code::Misconfigured, "nixgate-job runs as account nixgate and never as root"));
+    }
+    let text = read_trusted(Path::new(CONFIG)).or_stop(Code::Misconfigured)?;
+    let config = Config::parse(&text).map_err(|error| {
+        Stop::new(
+            Code::Misconfigured,
+            format_args!("{CONFIG}: {error}; `nixgatectl example` shows every key"),
+        )
+    })?;
+    Ok(Machine { platform, config, store: Store::new(ROOT), log, inbox: Inbox::default() })
+}
+
+/// Judges, and puts a refusal into the audit log.
+fn permit(machine: Machine, request: Request, caller: &Caller) -> Result<(Machine, Authorized), Stop> {
+    let freeze = fs::read_to_string(FREEZE)
+        .ok()
+        .map(|text| text.lines().next().unwrap_or("no reason given").to_owned());
+    let asked = request.to_string();
+    match judge(&machine.config, caller, request, &Facts { freeze }) {
+        Ok(authorized) => Ok((machine, authorized)),
+        Err(refusal) => {
+            let identity = identify(&machine.config, caller);
+            note_refusal(&machine.store, &identity, &asked, &refusal.to_string())
+                .or_stop(Code::NotWritable)?;
+            Err(Stop::new(Code::NotAllowed, refusal))
+        }
+    }
+}
+
+/// One line of ours in the system's log.
+fn note(text: &str) {
+    syslog::log("nixgate-job", Severity::LOG_NOTICE, &escaped(text.as_bytes(), 480));
+}
+
+fn note_refusal(store: &Store, identity: &Identity, request: &str, why: &str) -> Result<(), StoreError> {
+    note(&format!("refused {} for {}: {why}", request, identity.name));
+    let detail = [("request", request.to_owned()), ("why", why.to_owned())];
+    store.audit(&audit_event("not-allowed", None, identity, &detail)).map(drop)
+}
+
+/// What was asked for on standard output, what is said beside it on standard error, and an end.
+fn reply(channel: OwnedFd, said: Result<(String, String), Stop>) -> Answered {
+    let (out, err) = match said {
+        Ok(said) => said,
+        Err(stop) => return Err((channel, stop)),
+    };
+    for chunk in out.as_bytes().chunks(16 * 1024) {
+        let _ = send(&channel, &Packet::Out(chunk).render());
+    }
+    if !err.is_empty() {
+        let _ = send(&channel, &Packet::Err(err.as_bytes()).render());
+    }
+    let _ = send(&channel, &Packet::Exit(Code::Done.number()).render());
+    Ok(())
+}
+
+/// A deploy: the lock, what a dead job left, the record, and then the pipeline, followed by whoever asked.
+fn work(mut machine: Machine, channel: OwnedFd, plan: &Plan) -> Answered {
+    let lock = match machine.store.lock().or_stop(Code::NotWritable) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return join_or_refuse(&machine, channel, plan),
+        Err(stop) => return Err((channel, stop)),
+    };
+    let (mut begun, mut state) = match begin(&mut machine, plan) {
+        Ok(begun) => begun,
+        Err(stop) => return Err((channel, stop)),
+    };
+    machine.log.line(format_args!("job {}: {} by {}", begun.job(), plan.request(), plan.identity().name));
+    let _listener = listen(&machine, &begun);
+    let (store, job) = (machine.store.clone(), begun.job().clone());
+    let follower = std::thread::spawn(move || follow::follow(&store, &job, channel, follow::Stream::Err));
+    let outcome = deploy::run(&mut machine, &mut begun, &mut state, plan);
+    note(&format!(
+        "job {}: {} by {}: {} ({})",
+        begun.job(),
+        plan.request(),
+        plan.identity().name,
+        outcome.result,
+        outcome.code.number()
+    ));
+    deploy::finish(&mut machine, &mut begun, &mut state, &outcome);
+    drop::<Lock>(lock);
+    let _ = follower.join();
+    deploy::restart_if_configured(&mut machine, &begun);
+    Ok(())
+}
+
+fn begin(machine: &mut Machine, plan: &Plan) -> Result<(Begun, crate::decide::record::HostState), Stop> {
+    recover::recover(machine).or_stop(Code::NotWritable)?;
+    machine.store.prune_jobs(49, 1 << 30).or_stop(Code::NotWritable)?;
+    let mut state = machine.store.state().or_stop(Code::NotWritable)?;
+    let (job, log) = machine.store.new_job().or_stop(Code::NotWritable)?;
+    machine.log = log;
+    let begun = Begun::begin(&machine.store, job, plan, &mut state).or_stop(Code::NotWritable)?;
+    Ok((begun, state))
+}
+
+/// The same request by the same identity joins the job that runs; any other is told who is at work.
+fn join_or_refuse(machine: &Machine, channel: OwnedFd, plan: &Plan) -> Answered {
+    match answers::current(&machine.store) {
+        Ok(Some((job, record)))
+            if record.request == plan.request().to_string() && record.identity == plan.identity().name =>
+        {
+            drop(follow::follow(&machine.store, &job, channel, follow::Stream::Err));
+            Ok(())
+        }
+        Ok(Some((_, record))) => Err((channel, answers::busy(&record))),
+        Ok(None) => {
+            Err((channel, Stop::new(Code::Busy, "busy: another job is just starting or ending; ask again")))
+        }
+        Err(error) => Err((channel, Stop::new(Code::NotWritable, error))),
+    }
+}
+
+/// Turns the files that `confirm` and `cancel` leave into events.
+fn listen(machine: &Machine, begun: &Begun) -> Option<std::thread::JoinHandle<()>> {
+    let directory = machine.store.job_dir(begun.job());
+    let sender = machine.inbox.sender();
+    let watch = Watch::new(&directory).ok()?;
+    Some(std::thread::spawn(move || {
+        let read = |word: &str| fs::read_to_string(directory.join(word)).ok();
+        let (mut confirmed, mut cancelled) = (false, false);
+        loop {
+            if let Some(who) = read("confirm").filter(|_| !confirmed) {
+                confirmed = true;
+                let _ = sender.send(Event::Confirm(who));
+            }
+            if let Some(who) = read("cancel").filter(|_| !cancelled) {
+                cancelled = true;
+                let _ = sender.send(Event::Cancel(who));
+            }
+            watch.wait(Duration::from_secs(10), None);
+        }
+    }))
+}

@@ -1,0 +1,92 @@
+//! Making a system permanent: profile, then boot entry, and the way back from either.
+
+use crate::act::begun::Begun;
+use crate::act::machine::Machine;
+use crate::act::process::{OnCancel, Woken};
+use crate::decide::answer::Code;
+use crate::decide::outcome::{OrStop, Stop};
+use crate::decide::privileged::{COMMIT_SECONDS, Row};
+use crate::decide::record::Triple;
+use crate::decide::state::State;
+use crate::decide::value::StorePath;
+use std::time::{Duration, Instant};
+
+const SET: Duration = Duration::from_secs(120);
+const ENTRY: Duration = Duration::from_secs(COMMIT_SECONDS + 30);
+
+/// Whether the system has to run, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MustRun {
+    Yes,
+    /// It starts at the next boot.
+    No,
+}
+
+/// Sets the profile, then starts the commit unit, which installs the boot entry and *is* the disarming: it
+/// conflicts with timer and revert, so PID 1 decides the race. Then what counts is what is there.
+pub fn commit(
+    machine: &mut Machine,
+    begun: &mut Begun,
+    system: &StorePath,
+    run: MustRun,
+) -> Result<(), Stop> {
+    begun.enter(&machine.store, State::Committing).or_stop(Code::NotWritable)?;
+    finish(machine, begun, system, run)
+}
+
+/// The effects of a commit; doing them twice changes nothing.
+pub fn finish(machine: &mut Machine, begun: &Begun, system: &StorePath, run: MustRun) -> Result<(), Stop> {
+    machine.log.line("making it permanent");
+    let _ = machine.privileged(begun, Row::Set, SET, OnCancel::GoOn);
+    nix::unistd::sync();
+    let _ = machine.privileged(begun, Row::Commit, ENTRY, OnCancel::GoOn);
+    await_idle(machine, &["nixgate-commit.service"]);
+    nix::unistd::sync();
+    is_permanent(machine, system, run)
+}
+
+fn is_permanent(machine: &mut Machine, system: &StorePath, run: MustRun) -> Result<(), Stop> {
+    let failed = |why: &str| Err(Stop::new(Code::CommitFailed, why));
+    let loader = machine.show("nixgate-commit.service").unwrap_or_default();
+    if loader.get("ActiveState").is_none_or(|state| state == "failed") {
+        return failed("the boot loader could not be installed; on the host: /var/log/nixgate/commit.log");
+    }
+    let now = machine.triple().or_stop(Code::CommitFailed)?;
+    if !now.is_kept(system.as_str()) {
+        return failed(
+            "profile and boot default did not both become the new system; on the host: /var/log/nixgate/commit.log",
+        );
+    }
+    if run == MustRun::Yes && now.running != system.as_str() {
+        return failed("the dead man's switch was faster: it returned to the old system");
+    }
+    let armed = [machine.is_busy("nixgate-revert.timer"), machine.is_busy("nixgate-revert.service")];
+    if armed != [Some(false), Some(false)] {
+        return failed("the dead man's switch could not be disarmed");
+    }
+    Ok(())
+}
+
+/// Puts profile and boot entry back to what they were. Each step is tried whatever the others do.
+pub fn undo(machine: &mut Machine, begun: &Begun, old: &Triple) {
+    let now = machine.triple();
+    let unset = now.as_ref().is_ok_and(|now| now.profile == old.profile);
+    if !unset {
+        let _ = machine.privileged(begun, Row::Unset, SET, OnCancel::GoOn);
+    }
+    let entry = now.is_ok_and(|now| now.default == old.default && unset);
+    if !entry {
+        let _ = machine.privileged(begun, Row::Reset, SET, OnCancel::GoOn);
+        let _ = machine.privileged(begun, Row::Uncommit, ENTRY, OnCancel::GoOn);
+        await_idle(machine, &["nixgate-uncommit.service"]);
+    }
+    nix::unistd::sync();
+}
+
+/// Waits until none of these units does anything: what they will have done is then what is there.
+pub fn await_idle(machine: &mut Machine, units: &[&str]) {
+    let deadline = Instant::now() + ENTRY;
+    while units.iter().any(|unit| machine.is_busy(unit) != Some(false)) && Instant::now() < deadline {
+        while machine.inbox.wait(Instant::now() + Duration::from_millis(200)) != Woken::Deadline {}
+    }
+}

@@ -1,0 +1,195 @@
+//! The pipeline of a job, top to bottom, and its end.
+
+use super::commit::{MustRun, commit};
+use super::preflight::{self, Before, Course};
+use super::revert::revert;
+use super::{source, trial};
+use crate::act::begun::Begun;
+use crate::act::clock;
+use crate::act::machine::{Machine, needs_reboot, profile_system};
+use crate::act::process::OnCancel;
+use crate::decide::answer::Code;
+use crate::decide::config::WhenRevertFails;
+use crate::decide::outcome::{Outcome, Reachability, Stop};
+use crate::decide::plan::{Candidate, Goal, Plan};
+use crate::decide::privileged::Row;
+use crate::decide::record::{HostState, JobResult, Permanent, VERSION};
+use crate::decide::state::State;
+use crate::decide::value::StorePath;
+use std::time::Duration;
+
+/// Runs a plan to its outcome. From `arm` on every failure is a revert.
+pub fn run(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, plan: &Plan) -> Outcome {
+    let system = match source::candidate(machine, begun, state, plan.candidate()) {
+        Ok(system) => system,
+        Err(stop) => return refused(machine, stop),
+    };
+    if plan.goal() == Goal::Built {
+        return Outcome::good(State::Done, "fetched");
+    }
+    let before = match preflight::run(machine, begun, plan, &system) {
+        Ok(before) => before,
+        Err(stop) => return refused(machine, stop),
+    };
+    match before.course {
+        Course::Nothing => unchanged(begun, state, plan),
+        Course::Boot => make_permanent(machine, begun, state, plan, &before, &system, MustRun::No),
+        Course::CommitOnly => match trial::prove(machine, begun, plan, &before.baseline, &system) {
+            Ok(reachability) => {
+                let outcome = make_permanent(machine, begun, state, plan, &before, &system, MustRun::Yes);
+                proven(outcome, reachability)
+            }
+            Err(stop) => refused(machine, Stop { code: Code::CheckRefused, ..stop }),
+        },
+        Course::Trial => match trial::arm(machine, begun) {
+            Ok(()) => on_trial(machine, begun, state, plan, &before, &system),
+            Err(stop) => refused(machine, stop),
+        },
+    }
+}
+
+/// Armed: the candidate runs, or the old system does again.
+fn on_trial(
+    machine: &mut Machine,
+    begun: &mut Begun,
+    state: &mut HostState,
+    plan: &Plan,
+    before: &Before,
+    system: &StorePath,
+) -> Outcome {
+    let good = trial::activate(machine, begun, system)
+        .and_then(|()| trial::prove(machine, begun, plan, &before.baseline, system));
+    let reachability = match good {
+        Ok(reachability) => reachability,
+        Err(stop) => {
+            if let (Candidate::Source { .. }, Some(commit), Code::ActivationFailed | Code::HealthFailed) =
+                (plan.candidate(), &begun.record().commit, stop.code)
+            {
+                state.remember_bad(commit);
+            }
+            return revert(machine, begun, Some(&before.baseline.units), stop);
+        }
+    };
+    let outcome = match plan.goal() {
+        Goal::Running => match trial::settle(machine, begun) {
+            Ok(()) => Outcome::good(State::Kept, "kept"),
+            Err(stop) => return revert(machine, begun, Some(&before.baseline.units), stop),
+        },
+        _ => make_permanent(machine, begun, state, plan, before, system, MustRun::Yes),
+    };
+    proven(outcome, reachability)
+}
+
+fn proven(outcome: Outcome, reachability: Reachability) -> Outcome {
+    let reachability = (outcome.code == Code::Done).then_some(reachability);
+    Outcome { reachability, ..outcome }
+}
+
+fn make_permanent(
+    machine: &mut Machine,
+    begun: &mut Begun,
+    state: &mut HostState,
+    plan: &Plan,
+    before: &Before,
+    system: &StorePath,
+    run: MustRun,
+) -> Outcome {
+    if state.permanent.is_empty() {
+        remember_installed(state, &before.old);
+    }
+    match commit(machine, begun, system, run) {
+        Ok(()) => {
+            note_permanent(begun, state, plan_candidate_is_new(plan));
+            Outcome::good(State::Committed, "committed")
+        }
+        Err(stop) => revert(machine, begun, Some(&before.baseline.units), stop),
+    }
+}
+
+fn plan_candidate_is_new(plan: &Plan) -> Direction {
+    match plan.candidate() {
+        Candidate::Source { .. } => Direction::Forward,
+        Candidate::Earlier(_) => Direction::Back,
+    }
+}
+
+/// Whether a commit moves the anchor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Forward,
+    Back,
+}
+
+/// The system that nixgate found: the first one that a rollback can go to.
+fn remember_installed(state: &mut HostState, old: &crate::decide::record::Triple) {
+    let commit = StorePath::parse(&old.profile).ok().and_then(|s| crate::act::machine::revision_of(&s));
+    state.advance(Permanent {
+        system: old.profile.clone(),
+        generation: old.generation,
+        commit: commit.map(|c| c.to_string()),
+        at: clock::wall(),
+    });
+}
+
+/// What is permanent now, in the state that [`finish`] writes.
+pub fn note_permanent(begun: &Begun, state: &mut HostState, direction: Direction) {
+    let record = begun.record();
+    let (Some(new), Some((_, generation))) = (&record.new, profile_system()) else { return };
+    match direction {
+        Direction::Back => state.go_back(new, generation),
+        Direction::Forward => {
+            let at = clock::wall();
+            state.advance(Permanent { system: new.clone(), generation, commit: record.commit.clone(), at });
+            state.anchor.clone_from(&record.commit);
+        }
+    }
+}
+
+/// The host is what was asked for already. A newer commit that makes the same system is now the anchor.
+fn unchanged(begun: &Begun, state: &mut HostState, plan: &Plan) -> Outcome {
+    let permanent = matches!(plan.goal(), Goal::Permanent | Goal::AtBoot);
+    if permanent && plan_candidate_is_new(plan) == Direction::Forward {
+        state.anchor.clone_from(&begun.record().commit);
+    }
+    Outcome::good(State::Done, "unchanged")
+}
+
+fn refused(machine: &Machine, stop: Stop) -> Outcome {
+    machine.log.line(&stop);
+    Outcome::failed(State::Refused, stop.code, stop.why)
+}
+
+/// The end of a job: state, record, audit, and last the result, which is what followers wait for.
+pub fn finish(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, outcome: &Outcome) {
+    begun.enter_if_possible(&machine.store, outcome.state, None);
+    state.job = None;
+    if let Err(error) = machine.store.write_state(state) {
+        machine.log.line(format_args!("{error}"));
+    }
+    let detail = [("result", outcome.result.to_owned()), ("code", outcome.code.number().to_string())];
+    let head = match begun.audit(&machine.store, "ended", &detail) {
+        Ok(head) => head,
+        Err(error) => {
+            machine.log.line(format_args!("{error}"));
+            crate::decide::record::Head::start()
+        }
+    };
+    let new = begun.record().new.as_deref().and_then(|new| StorePath::parse(new).ok());
+    let reboot = new.filter(|_| outcome.code == Code::Done).map(|system| needs_reboot(&system));
+    let line = outcome.line(begun.record(), reboot, &head).to_string();
+    if let Some(why) = &outcome.why {
+        machine.log.line(why);
+    }
+    let result = JobResult { v: VERSION, code: outcome.code.number(), line };
+    if let Err(error) = machine.store.write_result(begun.job(), &result) {
+        machine.log.line(format_args!("{error}"));
+    }
+}
+
+/// Where a revert failed and the configuration says so: into the boot default.
+pub fn restart_if_configured(machine: &mut Machine, begun: &Begun) {
+    let wanted = machine.config.revert.when_it_fails == WhenRevertFails::Reboot;
+    if begun.state() == State::NeedsOperator && wanted {
+        let _ = machine.privileged(begun, Row::Reboot, Duration::from_secs(60), OnCancel::GoOn);
+    }
+}

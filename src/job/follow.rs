@@ -1,0 +1,71 @@
+//! The follower: copies a job's log to a caller, from its first byte, and ends with the verdict. It is apart
+//! from the job: a caller that is gone or stalls costs the job nothing.
+
+use crate::act::channel::{limit_sending, send};
+use crate::act::store::Store;
+use crate::act::watch::{Change, Tail, Watch};
+use crate::decide::answer::{MAX_PACKET, Packet};
+use crate::decide::escape::Harmless;
+use crate::decide::record::JobResult;
+use crate::decide::value::JobId;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// Where the log goes: `attach` asked for it, a deploy gets it beside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    Out,
+    Err,
+}
+
+/// How long a caller may take to make room for one packet.
+const STALL: Duration = Duration::from_secs(60);
+
+/// Follows a job to its end, or until the caller is gone. Gives the channel back.
+pub fn follow(store: &Store, job: &JobId, channel: OwnedFd, stream: Stream) -> OwnedFd {
+    let directory = store.job_dir(job);
+    let watch = Watch::new(&directory);
+    let mut tail = Tail::from_start(&directory.join("log"));
+    let mut filter = Harmless::default();
+    let _ = limit_sending(&channel, STALL);
+    loop {
+        // Looked at before the log: what was written before the result is then in the log.
+        let result = store.result(job).ok().flatten();
+        loop {
+            let new = tail.read(MAX_PACKET / 2);
+            if new.is_empty() {
+                break;
+            }
+            let text = filter.filter(&new);
+            let packet = match stream {
+                Stream::Out => Packet::Out(text.as_bytes()),
+                Stream::Err => Packet::Err(text.as_bytes()),
+            };
+            if !text.is_empty() && send(&channel, &packet.render()).is_err() {
+                return channel;
+            }
+        }
+        if let Some(result) = result {
+            say_verdict(&channel, &result);
+            return channel;
+        }
+        let change = match &watch {
+            Ok(watch) => watch.wait(Duration::from_secs(10), Some(channel.as_fd())),
+            Err(_) => {
+                std::thread::park_timeout(Duration::from_millis(200));
+                Change::Look
+            }
+        };
+        if change == Change::HungUp {
+            return channel;
+        }
+    }
+}
+
+fn say_verdict(channel: &OwnedFd, result: &JobResult) {
+    let line = format!("{}\n", result.line);
+    let said = send(channel, &Packet::Err(line.as_bytes()).render());
+    if said.is_ok() {
+        let _ = send(channel, &Packet::Exit(result.code).render());
+    }
+}

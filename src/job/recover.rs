@@ -1,0 +1,115 @@
+//! What a dead job left is finished or undone: at boot, after the timer's revert, when a job's unit fails, and
+//! before each job. Doing it twice changes nothing.
+
+use super::commit::{self, MustRun, await_idle};
+use super::deploy::{Direction, finish, note_permanent, restart_if_configured};
+use super::revert::revert;
+use crate::act::begun::Begun;
+use crate::act::clock;
+use crate::act::machine::{Machine, running_system};
+use crate::act::store::StoreError;
+use crate::decide::answer::Code;
+use crate::decide::outcome::{Outcome, Stop};
+use crate::decide::record::{HostState, Record};
+use crate::decide::state::{Recovery, State};
+use crate::decide::value::{JobId, StorePath};
+
+/// Looks at the transaction in progress, which nobody works on: the caller holds the lock.
+pub fn recover(machine: &mut Machine) -> Result<(), StoreError> {
+    let mut state = machine.store.state()?;
+    let Some(job) = state.job.as_deref().and_then(|text| JobId::parse(text).ok()) else { return Ok(()) };
+    let Some(record) = machine.store.record(&job)? else {
+        // Named in the state before its first record was whole: nothing can have happened.
+        state.job = None;
+        return machine.store.write_state(&state);
+    };
+    machine.log = crate::act::log::Log::create(&machine.store.job_dir(&job).join("log"))
+        .map_err(|source| StoreError::Io { path: machine.store.job_dir(&job), source })?;
+    machine.log.line("the job that worked on this is gone; recovering");
+    let mut begun = Begun::resume(job, record.clone());
+    let outcome = outcome(machine, &mut begun, &mut state, &record);
+    finish(machine, &mut begun, &mut state, &outcome);
+    restart_if_configured(machine, &begun);
+    Ok(())
+}
+
+fn outcome(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, record: &Record) -> Outcome {
+    let rebooted = record.boot != clock::boot_id();
+    match record.state.recovery() {
+        Recovery::Ended => ended(record),
+        Recovery::Forget => {
+            let why = "the job died before it changed anything; ask again";
+            Outcome::failed(State::Refused, Code::Internal, why)
+        }
+        Recovery::Revert if rebooted => by_reboot(machine, begun, record),
+        Recovery::Revert => {
+            await_idle(machine, &["nixgate-revert.service"]);
+            revert(machine, begun, None, why_it_failed(record))
+        }
+        Recovery::FinishOrUndo => finish_or_undo(machine, begun, state, record),
+    }
+}
+
+/// It had ended, and died before it could say so.
+fn ended(record: &Record) -> Outcome {
+    match (&record.failure, record.state) {
+        (None, State::Committed) => Outcome::good(State::Committed, "committed"),
+        (None, State::Kept) => Outcome::good(State::Kept, "kept"),
+        (None, State::Done) => Outcome::good(State::Done, "unchanged"),
+        (failure, state) => {
+            let code = failure.as_ref().and_then(|f| Code::from_number(f.code)).unwrap_or(Code::Internal);
+            let why = failure.as_ref().map_or("the job died before it could say how it ended", |f| &f.why);
+            Outcome::failed(state, code, why)
+        }
+    }
+}
+
+/// Why a trial that nobody judged is reverted.
+fn why_it_failed(record: &Record) -> Stop {
+    match &record.failure {
+        Some(failure) => {
+            let code = Code::from_number(failure.code).unwrap_or(Code::ActivationFailed);
+            Stop::new(code, &failure.why)
+        }
+        None => Stop::new(Code::ActivationFailed, format_args!("the job died in state {}", record.state)),
+    }
+}
+
+/// A restart went into the boot default, which a trial never touches.
+fn by_reboot(machine: &mut Machine, begun: &mut Begun, record: &Record) -> Outcome {
+    let stop = why_it_failed(record);
+    begun.enter_if_possible(&machine.store, State::Reverting, Some(stop.clone().into_failure()));
+    let running = running_system().map(|s| s.to_string()).unwrap_or_default();
+    if record.new.as_deref() == Some(running.as_str()) {
+        return revert(machine, begun, None, stop);
+    }
+    Outcome::failed(
+        State::Reverted,
+        stop.code,
+        format_args!("{}; reverted by a restart of the host", stop.why),
+    )
+}
+
+/// Death during a commit: once nothing of ours is at work, what runs decides.
+fn finish_or_undo(
+    machine: &mut Machine,
+    begun: &mut Begun,
+    state: &mut HostState,
+    record: &Record,
+) -> Outcome {
+    await_idle(machine, &["nixgate-commit.service", "nixgate-revert.service"]);
+    let new = record.new.as_deref().and_then(|new| StorePath::parse(new).ok());
+    if let Some(system) = new.filter(|new| running_system().as_ref() == Some(new))
+        && commit::finish(machine, begun, &system, MustRun::Yes).is_ok()
+    {
+        let back = record.verb == "rollback";
+        note_permanent(begun, state, if back { Direction::Back } else { Direction::Forward });
+        return Outcome::good(State::Committed, "committed");
+    }
+    revert(
+        machine,
+        begun,
+        None,
+        Stop::new(Code::CommitFailed, "the job died while it made the system permanent"),
+    )
+}

@@ -1,0 +1,114 @@
+//! The way back, and what is said about it. No failed write stops it.
+
+use super::commit::{await_idle, undo};
+use super::trial::{changed_nothing, settle};
+use crate::act::begun::Begun;
+use crate::act::machine::{Machine, running_system};
+use crate::act::process::{OnCancel, Woken};
+use crate::decide::answer::Code;
+use crate::decide::config::WhenRevertFails;
+use crate::decide::observe::Units;
+use crate::decide::outcome::{Outcome, Stop};
+use crate::decide::privileged::{COMMIT_SECONDS, Row};
+use crate::decide::record::Triple;
+use crate::decide::state::State;
+use std::time::{Duration, Instant};
+
+/// Returns to the old system by the very unit that the dead man's switch would have started.
+pub fn revert(machine: &mut Machine, begun: &mut Begun, before: Option<&Units>, stop: Stop) -> Outcome {
+    machine.log.line(format_args!("{stop}"));
+    let was = begun.state();
+    begun.enter_if_possible(&machine.store, State::Reverting, Some(stop.clone().into_failure()));
+    let Some(old) = begun.record().old.clone() else {
+        return Outcome::failed(
+            State::NeedsOperator,
+            Code::RevertFailed,
+            "the record does not say what ran before",
+        );
+    };
+    if changed_nothing(&stop) && settle(machine, begun).is_ok() {
+        return Outcome { result: "refused", ..Outcome::failed(State::Reverted, stop.code, stop.why) };
+    }
+    machine.log.line(format_args!("returning to {}", old.running));
+    if was == State::Committing {
+        undo(machine, begun, &old);
+    }
+    return_to(machine, begun, &old);
+    let _ = machine.privileged(begun, Row::Disarm, Duration::from_secs(60), OnCancel::GoOn);
+    verdict(machine, &old, before, stop)
+}
+
+/// Whichever way leads back: the armed unit, the same command when that unit is gone, or the timer itself
+/// where sudo refuses us.
+fn return_to(machine: &mut Machine, begun: &Begun, old: &Triple) {
+    let limit = machine.config.limits.revert;
+    // PID 1 tries again for two minutes while somebody else holds the activation lock.
+    let patience = limit + Duration::from_secs(150);
+    let started = machine.privileged(begun, Row::Revert, patience, OnCancel::GoOn);
+    if started.is_ok_and(|ended| ended.is_success()) && is_running(old) {
+        return;
+    }
+    await_timer(machine, old, patience);
+    if !is_running(old) {
+        let _ =
+            machine.privileged(begun, Row::Restore, Duration::from_secs(COMMIT_SECONDS + 30), OnCancel::GoOn);
+        await_idle(machine, &["nixgate-restore.service"]);
+    }
+}
+
+/// While the dead man's switch is armed or at work, it will do it, or PID 1 will reboot the host.
+fn await_timer(machine: &mut Machine, old: &Triple, patience: Duration) {
+    let deadline = Instant::now() + machine.config.dead_man() + patience;
+    loop {
+        let at_work = machine.is_busy("nixgate-revert.service");
+        let armed = machine.is_busy("nixgate-revert.timer");
+        let over = at_work == Some(false) && (is_running(old) || armed == Some(false));
+        if over || Instant::now() >= deadline {
+            return;
+        }
+        while machine.inbox.wait(Instant::now() + Duration::from_millis(300)) != Woken::Deadline {}
+    }
+}
+
+fn is_running(old: &Triple) -> bool {
+    running_system().is_some_and(|system| system.as_str() == old.running)
+}
+
+/// An exit code of 0 is no verdict: what runs is, and whether it is as well as it was.
+fn verdict(machine: &mut Machine, old: &Triple, before: Option<&Units>, stop: Stop) -> Outcome {
+    if !is_running(old) {
+        return escalate(machine, &stop, "the old system could not be activated again");
+    }
+    let lost = match (before, machine.units()) {
+        (Some(before), Ok(now)) => now.lost(before),
+        _ => Vec::new(),
+    };
+    let needed = |unit: &String| {
+        let config = &machine.config;
+        unit == config.sshd.unit.as_str() || config.revert.required_units.iter().any(|u| u.as_str() == unit)
+    };
+    if let Some(unit) = lost.iter().find(|unit| needed(unit)) {
+        let what = format!("the old system runs again, but {unit} does not");
+        return escalate(machine, &stop, &what);
+    }
+    let mut why = stop.why.clone();
+    if !lost.is_empty() {
+        why += &format!("; the old system runs again, but these units of it do not: {}", lost.join(", "));
+    }
+    if let Ok(now) = machine.triple()
+        && now.profile == old.profile
+        && now.generation != old.generation
+    {
+        why += &format!("; the profile leads to the old system again, now as generation {}", now.generation);
+    }
+    Outcome::failed(State::Reverted, stop.code, why)
+}
+
+/// The end of what we can do here. The restart, where it is configured, comes after everybody was told.
+fn escalate(machine: &Machine, stop: &Stop, what: &str) -> Outcome {
+    let next = match machine.config.revert.when_it_fails {
+        WhenRevertFails::Reboot => "the host restarts into its boot default",
+        WhenRevertFails::Stay => "an operator is needed: see \"exit 30\" in the README",
+    };
+    Outcome::failed(State::NeedsOperator, Code::RevertFailed, format!("{}; {what}; {next}", stop.why))
+}
