@@ -1,6 +1,6 @@
 //! What a process gives up about itself. Owner of crate `caps`.
 
-use caps::{CapSet, CapsHashSet};
+use caps::{CapSet, Capability, CapsHashSet};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
@@ -50,15 +50,21 @@ pub fn plain_account() -> Result<(), Unfit> {
     if one_user && one_group { Ok(()) } else { Err(Unfit::MixedIds) }
 }
 
+/// pam_systemd gives CAP_WAKE_ALARM to every login since systemd 254, so that one is dropped; any other says
+/// that somebody gave the gate rights, and it does not start.
 fn no_capabilities() -> Result<(), Unfit> {
+    let login = CapsHashSet::from([Capability::CAP_WAKE_ALARM]);
     // The kernel keeps the ambient set within permitted and inheritable, so these three show it too.
     for set in [CapSet::Permitted, CapSet::Effective, CapSet::Inheritable] {
-        if caps::read(None, set).map_err(|_| Unfit::Kernel)? != CapsHashSet::new() {
+        if !caps::read(None, set).map_err(|_| Unfit::Kernel)?.is_subset(&login) {
             return Err(Unfit::Capable);
         }
     }
     // The bounding set stays: to drop from it takes CAP_SETPCAP, and it bounds nothing without exec.
-    caps::clear(None, CapSet::Ambient).map_err(|_| Unfit::Kernel)
+    for set in [CapSet::Ambient, CapSet::Effective, CapSet::Inheritable, CapSet::Permitted] {
+        caps::clear(None, set).map_err(|_| Unfit::Kernel)?;
+    }
+    Ok(())
 }
 
 /// Timer, mask, umask, directory and descriptors come from the caller. Nothing here can make a start unsafe,

@@ -28,7 +28,6 @@ pub struct ConfigError {
 pub struct Config {
     /// The version of this format; only 1 exists.
     #[serde(deserialize_with = "version_one")]
-    #[expect(dead_code, reason = "as above")]
     version: (),
     pub source: Source,
     #[serde(default)]
