@@ -1,0 +1,90 @@
+# shellcheck shell=sh disable=SC2154  # the derivation's environment
+# Builds the toplevel ($out) and its /etc ($etc), in the shape that NixOS gives them.
+set -eu
+
+has() { grep -qxF "$1" "$src/fault"; }
+
+render() { "$nixgate/bin/nixgatectl" render --config "$src/config.toml" --platform fhs --root "$etc"; }
+
+units=$etc/etc/systemd/system
+mkdir -p "$out/bin" "$out/sw/bin" "$units" "$etc/etc/ssh/sshd_config.d"
+ln -s "$etc/etc" "$out/etc"
+
+# --- what NixOS puts beside it
+ln -s "$kernel/bzImage" "$out/kernel"
+ln -s "$kernel/initrd" "$out/initrd"
+ln -s "$kernel/modules" "$out/kernel-modules"
+ln -s "$kernel/firmware" "$out/firmware"
+echo 'loglevel=4' >"$out/kernel-params"
+ln -s /usr "$out/systemd"
+echo "26.05.demo-$version" >"$out/nixos-version"
+echo 'x86_64-linux' >"$out/system"
+if has exit-100; then echo 'systemd 3'; else echo 'systemd 2'; fi >"$out/init-interface-version"
+if has inhibitor; then broker=broker; else broker=dbus; fi
+echo "{\"dbus-implementation\":\"$broker\"}" >"$out/switch-inhibitors"
+echo "{\"dbus-implementation\":\"$broker\",\"kernel\":\"$kernel/bzImage\",\"kernel-params\":\"loglevel=4\"}" >"$out/reboot-triggers"
+cp "$src/fault" "$out/fault"
+cp "$src/version" "$out/demo-version"
+
+# --- programs
+for tool in systemctl systemd-run systemd-tmpfiles systemd-sysusers busctl journalctl git nix nix-env nix-store nix-daemon ssh ssh-keygen \
+  ssh-keyscan grep sudo bash sh cat readlink sync logger flock; do
+  ln -s "/usr/bin/$tool" "$out/sw/bin/$tool"
+done
+ln -s /usr/sbin/sshd "$out/sw/bin/sshd"
+cat >"$out/sw/bin/nixos-version" <<SCRIPT
+#!$busybox/bin/sh
+case "\${1-}" in
+  --revision) echo "" ;;
+  --configuration-revision) echo "$revision" ;;
+  --json)
+    cat <<JSON
+{"configurationRevision":"$revision","nixosVersion":"26.05.demo-$version","nixpkgsRevision":null}
+JSON
+    ;;
+  *) echo "26.05.demo-$version (Demo)" ;;
+esac
+SCRIPT
+[ -n "$revision" ] || sed -i 's/"configurationRevision":"",//' "$out/sw/bin/nixos-version"
+chmod +x "$out/sw/bin/nixos-version"
+
+for script in switch-to-configuration activate init; do
+  case $script in switch-to-configuration) to=$out/bin/$script ;; *) to=$out/$script ;; esac
+  sed -e "s|@busybox@|$busybox|g" -e "s|@out@|$out|g" -e "s|@etc@|$etc|g" "$src/$script" >"$to"
+  chmod +x "$to"
+done
+
+# --- /etc
+: >"$etc/etc/NIXOS"
+if ! has no-nixgate; then
+  render
+  for program in nixgate nixgate-job nixgatectl; do ln -s "$nixgate/bin/$program" "$out/sw/bin/$program"; done
+fi
+if has no-sudoers; then rm "$etc/etc/sudoers.d/nixgate"; fi
+
+echo 'PasswordAuthentication no' >"$etc/etc/ssh/sshd_config.d/demo.conf"
+if has new-sshd-config; then echo 'MaxAuthTries 5' >>"$etc/etc/ssh/sshd_config.d/demo.conf"; fi
+if ! has no-sshd; then
+  sed "s|@sshd-config@|$(cat "$etc/etc/ssh/sshd_config.d/"* | sha256sum | cut -c1-16)|" "$src/units/ssh.service" >"$units/ssh.service"
+fi
+start='true' again='always'
+if has service-fails || has exit-4; then start='false' again='no'; fi
+run="httpd -f -p 127.0.0.1:8080 -h $etc/www"
+if has service-flaps; then run='false'; fi
+mkdir "$etc/www"
+echo "$version" >"$etc/www/version"
+sed -e "s|@busybox@|$busybox|" -e "s|@version@|$version|" -e "s|@start@|$start|" -e "s|@again@|$again|" -e "s|@run@|$run|" "$src/units/demo.service" >"$units/demo.service"
+if has failing-mount; then cp "$src/units/mnt-missing.mount" "$units/"; fi
+
+# What [Install] asks for; NixOS makes these links too.
+for unit in "$units"/*; do
+  if [ ! -f "$unit" ] || [ -L "$unit" ]; then continue; fi
+  for kind in WantedBy:wants RequiredBy:requires; do
+    sed -n "s/^${kind%:*}=//p" "$unit" | while read -r target; do
+      mkdir -p "$units/$target.${kind#*:}"
+      ln -s "../${unit##*/}" "$units/$target.${kind#*:}/${unit##*/}"
+    done
+  done
+done
+cd "$etc/etc"
+find . \( -type f -o -type l \) | sed 's|^\./||' | sort >"$out/etc-files"

@@ -1,0 +1,40 @@
+{
+  description = "NixOS in shape only: what nixgate reads and runs of a system, made by busybox";
+  outputs =
+    { self }:
+    let
+      system = "x86_64-linux";
+      # Trees that stand in the store already. A fixed-output derivation with their name and hash is valid and never built.
+      trees = builtins.fromJSON (builtins.readFile ./trees.json);
+      tree =
+        name:
+        derivation {
+          inherit name system;
+          builder = "/never/built";
+          outputHashMode = "recursive";
+          outputHashAlgo = "sha256";
+          outputHash = trees.${name};
+        };
+      busybox = tree "busybox";
+      words = builtins.filter builtins.isString (builtins.split "[ \n]+" (builtins.readFile ./fault));
+      faulty = word: builtins.elem word words;
+      version = builtins.replaceStrings [ "\n" ] [ "" ] (builtins.readFile ./version);
+    in
+    {
+      nixosConfigurations.demo.config.system.build.toplevel = derivation {
+        name = "nixos-system-demo-${version}";
+        inherit system busybox version;
+        builder = "${busybox}/bin/sh";
+        args = [ "${self}/build.sh" ];
+        outputs = [
+          "out"
+          "etc"
+        ];
+        src = self;
+        nixgate = tree (if faulty "nixgate-next" then "nixgate-next" else "nixgate");
+        kernel = tree (if faulty "new-kernel" then "kernel-next" else "kernel");
+        revision = self.rev or "";
+        PATH = "${busybox}/bin";
+      };
+    };
+}
