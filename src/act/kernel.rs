@@ -50,15 +50,14 @@ pub fn plain_account() -> Result<(), Unfit> {
     if one_user && one_group { Ok(()) } else { Err(Unfit::MixedIds) }
 }
 
-/// pam_systemd gives CAP_WAKE_ALARM to every login since systemd 254, so that one is dropped; any other says
-/// that somebody gave the gate rights, and it does not start.
+/// Refuses what was given to the gate on purpose, and drops what logins and containers have anyway: pam_systemd
+/// gives CAP_WAKE_ALARM to every login since systemd 254, and container managers fill the inheritable set, which
+/// gives nothing to a program that never execs.
 fn no_capabilities() -> Result<(), Unfit> {
     let login = CapsHashSet::from([Capability::CAP_WAKE_ALARM]);
-    // The kernel keeps the ambient set within permitted and inheritable, so these three show it too.
-    for set in [CapSet::Permitted, CapSet::Effective, CapSet::Inheritable] {
-        if !caps::read(None, set).map_err(|_| Unfit::Kernel)?.is_subset(&login) {
-            return Err(Unfit::Capable);
-        }
+    // The kernel keeps effective and ambient within permitted.
+    if !caps::read(None, CapSet::Permitted).map_err(|_| Unfit::Kernel)?.is_subset(&login) {
+        return Err(Unfit::Capable);
     }
     // The bounding set stays: to drop from it takes CAP_SETPCAP, and it bounds nothing without exec.
     for set in [CapSet::Ambient, CapSet::Effective, CapSet::Inheritable, CapSet::Permitted] {
