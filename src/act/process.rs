@@ -90,14 +90,17 @@ pub struct Spec {
     pub stdin: Vec<u8>,
     pub limit: Duration,
     pub on_cancel: OnCancel,
-    /// Where standard output goes: to the caller of [`run`], or to the log as standard error does.
     pub stdout: Stdout,
 }
 
+/// Where standard output goes; standard error goes to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stdout {
+    /// To the caller of [`run`].
     Captured,
     Logged,
+    /// Nowhere, and standard error neither: only the exit code counts, or not even that.
+    Dropped,
 }
 
 impl Spec {
@@ -201,7 +204,10 @@ fn feed(child: &mut Child, bytes: Vec<u8>) {
 fn read_output(child: &mut Child, stdout: Stdout, log: &Log, done: &Sender<Vec<u8>>) {
     if let Some(stderr) = child.stderr.take() {
         let log = log.clone();
-        thread::spawn(move || log.copy_from(stderr));
+        thread::spawn(move || match stdout {
+            Stdout::Dropped => drain(stderr),
+            Stdout::Captured | Stdout::Logged => log.copy_from(stderr),
+        });
     }
     if let Some(pipe) = child.stdout.take() {
         let (log, done) = (log.clone(), done.clone());
@@ -209,11 +215,16 @@ fn read_output(child: &mut Child, stdout: Stdout, log: &Log, done: &Sender<Vec<u
             let mut text = Vec::new();
             match stdout {
                 Stdout::Logged => log.copy_from(pipe),
+                Stdout::Dropped => drain(pipe),
                 Stdout::Captured => drop(pipe.take(CAPTURE_LIMIT).read_to_end(&mut text)),
             }
             done.send(text)
         });
     }
+}
+
+fn drain(mut from: impl Read) {
+    drop(io::copy(&mut from, &mut io::sink()));
 }
 
 /// Tells when the child has ended, without reaping it.

@@ -144,10 +144,6 @@ impl HostState {
     pub fn before_last(&self) -> Option<&Permanent> {
         self.at.checked_sub(1).and_then(|at| self.permanent.get(at))
     }
-    /// A system that nixgate committed, or found, under this generation.
-    pub fn generation(&self, number: u32) -> Option<&Permanent> {
-        self.permanent.iter().rev().find(|p| p.generation == number)
-    }
     /// A deploy became permanent.
     pub fn advance(&mut self, new: Permanent) {
         if self.last().is_some_and(|last| last.system == new.system) {

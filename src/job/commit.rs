@@ -76,7 +76,7 @@ pub fn undo(machine: &mut Machine, begun: &Begun, old: &Triple) {
     }
     let entry = now.is_ok_and(|now| now.default == old.default && unset);
     if !entry {
-        let _ = machine.privileged(begun, Row::Reset, SET, OnCancel::GoOn);
+        machine.reset(begun);
         let _ = machine.privileged(begun, Row::Uncommit, ENTRY, OnCancel::GoOn);
         await_idle(machine, &["nixgate-uncommit.service"]);
     }

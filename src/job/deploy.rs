@@ -22,14 +22,14 @@ use std::time::Duration;
 pub fn run(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, plan: &Plan) -> Outcome {
     let system = match source::candidate(machine, begun, state, plan.candidate()) {
         Ok(system) => system,
-        Err(stop) => return refused(machine, stop),
+        Err(stop) => return refused(stop),
     };
     if plan.goal() == Goal::Built {
         return Outcome::good(State::Done, "fetched");
     }
     let before = match preflight::run(machine, begun, plan, &system) {
         Ok(before) => before,
-        Err(stop) => return refused(machine, stop),
+        Err(stop) => return refused(stop),
     };
     match before.course {
         Course::Nothing => unchanged(begun, state, plan),
@@ -39,11 +39,11 @@ pub fn run(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, plan
                 let outcome = make_permanent(machine, begun, state, plan, &before, &system, MustRun::Yes);
                 proven(outcome, reachability)
             }
-            Err(stop) => refused(machine, Stop { code: Code::CheckRefused, ..stop }),
+            Err(stop) => refused(Stop { code: Code::CheckRefused, ..stop }),
         },
         Course::Trial => match trial::arm(machine, begun) {
             Ok(()) => on_trial(machine, begun, state, plan, &before, &system),
-            Err(stop) => refused(machine, stop),
+            Err(stop) => refused(stop),
         },
     }
 }
@@ -154,8 +154,7 @@ fn unchanged(begun: &Begun, state: &mut HostState, plan: &Plan) -> Outcome {
     Outcome::good(State::Done, "unchanged")
 }
 
-fn refused(machine: &Machine, stop: Stop) -> Outcome {
-    machine.log.line(&stop);
+fn refused(stop: Stop) -> Outcome {
     Outcome::failed(State::Refused, stop.code, stop.why)
 }
 
@@ -177,7 +176,9 @@ pub fn finish(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, o
     let new = begun.record().new.as_deref().and_then(|new| StorePath::parse(new).ok());
     let reboot = new.filter(|_| outcome.code == Code::Done).map(|system| needs_reboot(&system));
     let line = outcome.line(begun.record(), reboot, &head).to_string();
-    if let Some(why) = &outcome.why {
+    // A revert has said why it began.
+    let said = begun.record().failure.as_ref().map(|failure| &failure.why);
+    if let Some(why) = outcome.why.as_ref().filter(|why| Some(*why) != said) {
         machine.log.line(why);
     }
     let result = JobResult { v: VERSION, code: outcome.code.number(), line };

@@ -105,7 +105,7 @@ fn files_of(system: &std::path::Path) -> SystemFiles {
 /// activates is in nobody else's reach.
 fn stage(machine: &mut Machine, begun: &Begun) -> Result<(), Stop> {
     let limit = Duration::from_secs(120);
-    let _ = machine.privileged(begun, Row::Reset, limit, OnCancel::GoOn);
+    machine.reset(begun);
     for row in [Row::KeepRunning, Row::KeepCommitted, Row::Stage] {
         let ended = step(machine.privileged(begun, row, limit, OnCancel::Stop), Code::CheckRefused)?;
         if !ended.is_success() {

@@ -3,13 +3,14 @@
 use crate::act::begun::Begun;
 use crate::act::files::read_trusted;
 use crate::act::keys::{ALLOWED_SIGNERS, REVOKED};
-use crate::act::machine::{Machine, profile_system, revision_of};
+use crate::act::machine::{Machine, profile_system, revision_of, system_at};
 use crate::act::process::RunError;
 use crate::act::{clock, files};
 use crate::decide::answer::Code;
 use crate::decide::config::Signatures;
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::plan::Candidate;
+use crate::decide::privileged::SYSTEM;
 use crate::decide::record::{Built, HostState};
 use crate::decide::state::State;
 use crate::decide::trust;
