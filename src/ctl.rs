@@ -1,23 +1,38 @@
-//! The operator's tool. The only place with a command-line parser; it prints, and changes nothing but what
-//! `render` is told to write.
+//! The operator's tool. The only place with a command-line parser. It looks and explains; what it changes is
+//! what `render` is told to write, and the anchor.
 
+mod account;
+mod anchor;
+mod audit;
+mod check;
+mod explain;
+mod render;
+
+use crate::act::files::{TrustedError, read_trusted};
+use crate::act::store::{ROOT, StoreError};
 use crate::decide::answer::Code;
 use crate::decide::config::{Config, ConfigError, EXAMPLE};
+use crate::decide::outcome::Stop;
 use crate::decide::privileged::Platform;
-use crate::decide::render::{self, Content};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+const CONFIG: &str = "/etc/nixgate/config.toml";
 
 #[derive(Debug, Parser)]
 #[command(
     name = "nixgatectl",
     version,
     about = "Set up, inspect and explain nixgate on a host",
-    propagate_version = true
+    propagate_version = true,
+    after_help = "Examples:\n  \
+        nixgatectl example > /etc/nixgate/config.toml\n  \
+        nixgatectl check\n  \
+        nixgatectl explain --key ci.pub switch\n\n\
+        Exit codes are those of nixgate: 0 done, 64 wrong usage, 77 not allowed, 78 something is wrong here."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -31,23 +46,130 @@ enum Command {
     Example,
     /// Write the files that a host needs (sudoers, sshd, units, tmpfiles, sysusers) below a directory.
     #[command(
-        after_help = "Example:\n  nixgatectl render --config /etc/nixgate/config.toml --platform fhs --root /tmp/out"
+        after_help = "Examples:\n  nixgatectl render --config config.toml --platform nixos --root out\n  \
+        nixgatectl render --platform fhs --root /"
     )]
     Render {
-        /// The configuration to render.
-        #[arg(long, default_value = "/etc/nixgate/config.toml")]
-        config: PathBuf,
-        /// Where programs are: `nixos` or `fhs`.
-        #[arg(long, value_parser = platform)]
-        platform: Platform,
+        #[command(flatten)]
+        host: Host,
         /// The directory to write below; `/` on the host itself.
-        #[arg(long)]
+        #[arg(long, value_name = "DIR")]
         root: PathBuf,
     },
+    /// Try everything that a deploy needs on this host, as root; one line each, and how to mend it.
+    #[command(after_help = "Example:\n  sudo nixgatectl check\n\nEach line begins with:\n  \
+        ok    as it should be\n  warn  works, and could be safer\n  FAIL  a deploy would fail or be unsafe; the mend follows\n\
+        Exit 0 if no line says FAIL, otherwise 78.")]
+    Check {
+        #[command(flatten)]
+        host: Host,
+        /// The half that has to be seen as account nixgate; `check` starts it by itself.
+        #[arg(long, hide = true)]
+        as_account: bool,
+    },
+    /// Say whether a key may ask for something, by which rule, and what would run as root.
+    #[command(after_help = "Examples:\n  nixgatectl explain switch\n  \
+        nixgatectl explain --key ci.pub 'rollback 41'\n  \
+        nixgatectl explain --key SHA256:AAAA... --config new.toml boot\n\n\
+        Exit 0: allowed. 64: not a request. 77: refused.")]
+    Explain {
+        #[command(flatten)]
+        host: Host,
+        /// Who asks: a fingerprint (SHA256:...) or the file of a public key or certificate.
+        #[arg(long, value_name = "FINGERPRINT|FILE")]
+        key: Option<String>,
+        /// What is asked, as one word of the shell: 'switch', 'rollback 41'.
+        request: String,
+    },
+    /// Read the audit log.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Print the anchor, the commit that every deploy must descend from, or set it.
+    #[command(
+        after_help = "Examples:\n  sudo nixgatectl anchor\n  \
+        sudo nixgatectl anchor --set 0123456789abcdef0123456789abcdef01234567\n\n\
+        To set it to an older commit allows an older system to be deployed again. It is noted in the audit log."
+    )]
+    Anchor {
+        /// The commit, 40 or 64 lower-case hex digits in full.
+        #[arg(long, value_name = "COMMIT")]
+        set: Option<String>,
+    },
+    /// Print the completions for a shell.
+    #[command(after_help = "Example:\n  nixgatectl completions bash > /etc/bash_completion.d/nixgatectl")]
+    Completions {
+        /// The shell to complete for.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What describes a host.
+#[derive(Debug, Clone, clap::Args)]
+struct Host {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    config: PathBuf,
+    /// Where programs are: `nixos` or `fhs` [default: what this machine looks like].
+    #[arg(long, value_parser = platform, value_name = "nixos|fhs")]
+    platform: Option<Platform>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Audit {
+    /// Follow the chain through all its lines.
+    #[command(after_help = "Examples:\n  sudo nixgatectl audit verify\n  \
+        sudo nixgatectl audit verify --at 12:4f0c...\n\n\
+        `audit=SEQ:HASH` is in the last line of every answer, so a CI log is the witness that shows a log cut short.\n\
+        Exit 0: whole. 78: it is not.")]
+    Verify {
+        #[command(flatten)]
+        from: AuditDir,
+        /// A head from an answer, `SEQ:HASH`, that has to be in the chain.
+        #[arg(long, value_name = "SEQ:HASH")]
+        at: Option<String>,
+    },
+    /// Print the events, oldest first.
+    #[command(after_help = "Examples:\n  sudo nixgatectl audit show\n  sudo nixgatectl audit show --json | tail -n 5")]
+    Show {
+        #[command(flatten)]
+        from: AuditDir,
+        /// The lines as they stand in the log.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct AuditDir {
+    /// Where the log lies; a copy can be read as well.
+    #[arg(long, value_name = "DIR", default_value_os_t = Path::new(ROOT).join("audit"))]
+    dir: PathBuf,
 }
 
 fn platform(text: &str) -> Result<Platform, String> {
     Platform::parse(text).ok_or_else(|| "nixos or fhs".to_owned())
+}
+
+impl Host {
+    /// NixOS marks itself by a file that its own tools go by.
+    fn platform(&self) -> Platform {
+        let nixos = || if Path::new("/etc/NIXOS").exists() { Platform::Nixos } else { Platform::Fhs };
+        self.platform.unwrap_or_else(nixos)
+    }
+
+    fn read(&self) -> Result<Config, CtlError> {
+        let unreadable = |source| CtlError::Unreadable { path: self.config.clone(), source };
+        self.parse(&fs::read_to_string(&self.config).map_err(unreadable)?)
+    }
+
+    /// The same, but only if nobody but root could have written it.
+    fn read_trusted(&self) -> Result<Config, CtlError> {
+        self.parse(&read_trusted(&self.config)?)
+    }
+
+    fn parse(&self, text: &str) -> Result<Config, CtlError> {
+        Config::parse(text).map_err(|source| CtlError::Wrong { path: self.config.clone(), source })
+    }
 }
 
 /// What can go wrong, and what to do about it.
@@ -57,60 +179,95 @@ pub enum CtlError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{}: {source}\n  `nixgatectl example` shows every key", path.display())]
     Wrong { path: PathBuf, source: ConfigError },
+    #[error(transparent)]
+    Untrusted(#[from] TrustedError),
     #[error("{}: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("{}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Account(#[from] account::AccountError),
     #[error("cannot print: {0}")]
     Print(#[from] io::Error),
+    #[error("{0}")]
+    Stop(#[from] Stop),
+}
+
+impl CtlError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Unreadable { .. } | Self::Wrong { .. } | Self::Untrusted(_) | Self::Read { .. } => {
+                Code::Misconfigured
+            }
+            Self::Write { .. } | Self::Store(_) | Self::Print(_) => Code::NotWritable,
+            Self::Account(_) => Code::NotAllowed,
+            Self::Stop(stop) => stop.code,
+        }
+    }
 }
 
 pub fn main() -> ExitCode {
-    match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => {
+            let _ = said.print();
+            return if said.use_stderr() { Code::Malformed } else { Code::Done }.into();
+        }
+    };
+    match run(cli.command) {
+        Ok(code) => code.into(),
+        // Whoever read the output has seen enough of it.
+        Err(CtlError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => Code::Done.into(),
         Err(error) => {
             let _ = writeln!(io::stderr(), "nixgatectl: {error}");
-            match error {
-                CtlError::Unreadable { .. } | CtlError::Wrong { .. } => Code::Misconfigured.into(),
-                CtlError::Write { .. } | CtlError::Print(_) => Code::NotWritable.into(),
-            }
+            error.code().into()
         }
     }
 }
 
-fn run(command: Command) -> Result<(), CtlError> {
+fn run(command: Command) -> Result<Code, CtlError> {
     match command {
-        Command::Example => Ok(io::stdout().write_all(EXAMPLE.as_bytes())?),
-        Command::Render { config, platform, root } => write_files(&read(&config)?, platform, &root),
-    }
-}
-
-fn read(path: &Path) -> Result<Config, CtlError> {
-    let text =
-        fs::read_to_string(path).map_err(|source| CtlError::Unreadable { path: path.to_owned(), source })?;
-    Config::parse(&text).map_err(|source| CtlError::Wrong { path: path.to_owned(), source })
-}
-
-/// Each file is replaced as a whole: half a sudoers file would be worse than none.
-fn write_files(config: &Config, platform: Platform, root: &Path) -> Result<(), CtlError> {
-    for file in render::everything(config, platform) {
-        let path = root.join(file.path);
-        write_one(&path, &file).map_err(|source| CtlError::Write { path, source })?;
-    }
-    Ok(())
-}
-
-fn write_one(path: &Path, file: &render::Rendered) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    // sudo ignores files in sudoers.d whose name has a dot, so a temporary one is never read.
-    let temporary = path.with_extension("nixgate-new");
-    let _ = fs::remove_file(&temporary);
-    match &file.content {
-        Content::Text(text) => {
-            fs::write(&temporary, text)?;
-            fs::set_permissions(&temporary, fs::Permissions::from_mode(file.mode))?;
+        Command::Example => print(EXAMPLE),
+        Command::Render { host, root } => render::render(&host, &root),
+        Command::Check { host, as_account: false } => check::check(&host),
+        Command::Check { host, as_account: true } => check::as_account(&host),
+        Command::Explain { host, key, request } => explain::explain(&host, key.as_deref(), &request),
+        Command::Audit(Audit::Verify { from, at }) => audit::verify(&from.dir, at.as_deref()),
+        Command::Audit(Audit::Show { from, json }) => audit::show(&from.dir, json.into()),
+        Command::Anchor { set: None } => anchor::show(),
+        Command::Anchor { set: Some(commit) } => anchor::set(&commit),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "nixgatectl", &mut script);
+            print(&String::from_utf8_lossy(&script))
         }
-        Content::Link(to) => symlink(to, &temporary)?,
     }
-    fs::rename(&temporary, path)
+}
+
+/// Standard output, where the reader may have gone.
+fn print(text: &str) -> Result<Code, CtlError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(Code::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together_and_every_command_has_an_example() {
+        Cli::command().debug_assert();
+        fn leaves(command: &clap::Command) -> Vec<clap::Command> {
+            let below: Vec<_> = command.get_subcommands().flat_map(leaves).collect();
+            if below.is_empty() { vec![command.clone()] } else { below }
+        }
+        for command in leaves(&Cli::command()) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example") && help.contains("nixgatectl"), "{}", command.get_name());
+        }
+    }
 }

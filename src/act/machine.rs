@@ -78,6 +78,22 @@ impl Machine {
         self.sudo(row, limit, Stdout::Logged, on_cancel)
     }
 
+    /// Clears failed units of ours. That most of them are not loaded is what it says, and not worth a line.
+    pub fn reset(&mut self, _begun: &Begun) {
+        let _ = self.sudo(Row::Reset, LOOK, Stdout::Dropped, OnCancel::GoOn);
+    }
+
+    /// Whether the rules in force, which during a trial are the candidate's, still let us run a row.
+    pub fn may(&mut self, row: Row) -> bool {
+        let argv = row.argv(&self.config, self.platform);
+        let mut words: Vec<&str> = vec!["-n", "-l", "--"];
+        words.extend(argv.iter().map(String::as_str));
+        let mut spec = self.program(Program::Sudo, &words, LOOK);
+        spec.on_cancel = OnCancel::GoOn;
+        spec.stdout = Stdout::Dropped;
+        self.run(spec).is_ok_and(|ended| ended.is_success())
+    }
+
     fn sudo(
         &mut self,
         row: Row,

@@ -9,6 +9,7 @@ use crate::decide::config::Check;
 use crate::decide::observe::Units;
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::plan::{Candidate, Plan};
+use crate::decide::privileged::Row;
 use crate::decide::value::StorePath;
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,11 @@ pub fn judge(machine: &mut Machine, baseline: &Baseline, system: &StorePath) -> 
             "newly failed: {units}; on the host: journalctl -u {}",
             failed.first().map_or("", |u| u)
         ));
+    }
+    if ![Row::Set, Row::Commit].into_iter().all(|row| machine.may(row)) {
+        return unwell(
+            "the candidate's sudo rules do not let nixgate make it permanent; on the host: nixgatectl render".to_owned(),
+        );
     }
     let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
     if !machine.sshd_answers(left()) {

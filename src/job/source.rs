@@ -178,20 +178,16 @@ fn earlier(
 ) -> Result<StorePath, Stop> {
     let now = machine.triple().or_stop(Code::CheckRefused)?;
     let refuse = |why: &str| Stop::new(Code::CheckRefused, why);
+    let foreign = "that generation holds no system that nixgate committed; `status` lists those";
+    let nothing = "there is nothing to go back to: no system was committed before this one";
+    let none = "nothing was committed by nixgate yet; use nixos-rebuild --rollback on the host";
     let target = match generation {
-        Some(generation) => state.generation(generation.number()).ok_or_else(|| {
-            refuse("that generation was not committed by nixgate; `status` lists those that were")
-        })?,
-        None => match state.last() {
-            Some(last) if !now.is_all(&last.system) => last,
-            Some(_) => state.before_last().ok_or_else(|| {
-                refuse("there is nothing to go back to: no system was committed before this one")
-            })?,
-            None => {
-                return Err(refuse(
-                    "nothing was committed by nixgate yet; use nixos-rebuild --rollback on the host",
-                ));
-            }
+        Some(generation) => system_at(&format!("{SYSTEM}-{generation}-link"))
+            .and_then(|system| state.permanent.iter().rev().find(|p| p.system == system.as_str()))
+            .ok_or_else(|| refuse(foreign))?,
+        None => match state.last().ok_or_else(|| refuse(none))? {
+            last if !now.is_all(&last.system) => last,
+            _ => state.before_last().ok_or_else(|| refuse(nothing))?,
         },
     };
     let system = StorePath::parse(&target.system).or_stop(Code::CheckRefused)?;
