@@ -142,7 +142,6 @@ fn job(platform: Platform) -> String {
          StandardError=journal\n\
          UMask=0027\n\
          WorkingDirectory=/\n\
-         LimitCORE=0\n\
          OOMScoreAdjust=-500\n\
          TimeoutStopSec=30\n\
          X-RestartIfChanged=false\n\
@@ -170,7 +169,6 @@ fn recover(platform: Platform) -> String {
          StandardError=journal\n\
          UMask=0027\n\
          WorkingDirectory=/\n\
-         LimitCORE=0\n\
          TimeoutStartSec=infinity\n\
          X-RestartIfChanged=false\n\
          X-StopIfChanged=false\n\
