@@ -85,11 +85,9 @@ enum Command {
     #[command(subcommand)]
     Audit(Audit),
     /// Print the anchor, the commit that every deploy must descend from, or set it.
-    #[command(
-        after_help = "Examples:\n  sudo nixgatectl anchor\n  \
+    #[command(after_help = "Examples:\n  sudo nixgatectl anchor\n  \
         sudo nixgatectl anchor --set 0123456789abcdef0123456789abcdef01234567\n\n\
-        To set it to an older commit allows an older system to be deployed again. It is noted in the audit log."
-    )]
+        To set it to an older commit allows an older system to be deployed again. It is noted in the audit log.")]
     Anchor {
         /// The commit, 40 or 64 lower-case hex digits in full.
         #[arg(long, value_name = "COMMIT")]
@@ -129,7 +127,9 @@ enum Audit {
         at: Option<String>,
     },
     /// Print the events, oldest first.
-    #[command(after_help = "Examples:\n  sudo nixgatectl audit show\n  sudo nixgatectl audit show --json | tail -n 5")]
+    #[command(
+        after_help = "Examples:\n  sudo nixgatectl audit show\n  sudo nixgatectl audit show --json | tail -n 5"
+    )]
     Show {
         #[command(flatten)]
         from: AuditDir,

@@ -1,0 +1,111 @@
+//! What sudo would let the accounts do: the table, all of it and nothing else.
+
+use super::{Found, LOOK, Report, install, said};
+use crate::act::machine::Machine;
+use crate::act::process::{Ended, Stdout};
+use crate::decide::privileged::{Program, table};
+use std::collections::BTreeSet;
+
+/// As root: the list of an account, which sudo and sudo-rs both print.
+pub fn look(report: &mut Report, machine: &mut Machine) {
+    let sudo = machine.platform.path(Program::Sudo);
+    let list = said(machine, &[&sudo, "-n", "-l", "-U", "nixgate"]).unwrap_or_default();
+    let wanted: BTreeSet<String> =
+        table(&machine.config, machine.platform).into_iter().map(|(_, argv)| argv.join(" ")).collect();
+    report.found("sudo: nixgate may run the table and nothing more", nothing_more(&list, &wanted));
+    let list = said(machine, &[&sudo, "-n", "-l", "-U", "deploy"]).unwrap_or_default();
+    report.found("sudo: deploy may run nothing", nothing_more(&list, &BTreeSet::new()));
+}
+
+/// As account nixgate: sudo's own answer to each row.
+pub fn look_as_account(report: &mut Report, machine: &mut Machine) {
+    let rows = table(&machine.config, machine.platform);
+    let refused: Vec<String> = rows
+        .iter()
+        .filter(|(_, argv)| !is_allowed(machine, argv))
+        .map(|(row, _)| format!("{row:?}"))
+        .collect();
+    let found = if refused.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("refused: {}; {}", refused.join(", "), install(machine.platform)))
+    };
+    report.found(format!("sudo: nixgate may run each of the {} rows", rows.len()), found);
+}
+
+fn is_allowed(machine: &mut Machine, argv: &[String]) -> bool {
+    let mut words = vec!["-n", "-l", "--"];
+    words.extend(argv.iter().map(String::as_str));
+    let mut spec = machine.program(Program::Sudo, &words, LOOK);
+    spec.stdout = Stdout::Captured;
+    machine.run(spec).is_ok_and(|ended: Ended| ended.is_success())
+}
+
+fn nothing_more(list: &str, wanted: &BTreeSet<String>) -> Found {
+    let more: Vec<String> = listed(list).into_iter().filter(|command| !wanted.contains(command)).collect();
+    if more.is_empty() {
+        return Ok(());
+    }
+    Err(format!("it may also run: {}; remove that from sudoers", more.join(" | ")))
+}
+
+/// The commands in `sudo -l`. A rule begins with four spaces and `(`; the original sudo folds its lines and
+/// escapes as sudoers does, sudo-rs does neither. Whatever is not `(root) NOPASSWD:` stays as it is, and so is
+/// no row of ours.
+fn listed(list: &str) -> Vec<String> {
+    let mut commands: Vec<String> = Vec::new();
+    for line in list.lines() {
+        if line.starts_with("    (") {
+            commands.push(line.trim().to_owned());
+        } else if let (true, Some(last)) = (line.starts_with("     "), commands.last_mut()) {
+            last.push(' ');
+            last.push_str(line.trim());
+        }
+    }
+    let plain = |command: String| {
+        let command =
+            command.strip_prefix("(root) NOPASSWD:").map_or(command.clone(), |c| c.trim().to_owned());
+        command.replace('\\', "")
+    };
+    commands.into_iter().map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::config::{Config, EXAMPLE};
+    use crate::decide::privileged::Platform;
+
+    /// As sudo 1.9.16 prints it.
+    const FOLDED: &str = "Matching Defaults entries for nixgate on demo:\n    env_reset, mail_badpass,\n    \
+        secure_path=/usr/bin\n\nUser nixgate may run the following commands on demo:\n    \
+        (root) NOPASSWD: /usr/bin/systemd-run --quiet\n        --unit\\=nixgate-activate\n        \
+        /nix/var/nix/profiles/x/bin/switch-to-configuration test\n    \
+        (root) NOPASSWD:\n        /usr/bin/systemctl reboot\n";
+
+    #[test]
+    fn folded_and_escaped_lines_are_one_command() {
+        let run = "/usr/bin/systemd-run --quiet --unit=nixgate-activate /nix/var/nix/profiles/x/bin/switch-to-configuration test";
+        assert_eq!(listed(FOLDED), [run, "/usr/bin/systemctl reboot"]);
+    }
+
+    #[test]
+    fn a_rule_beside_the_table_is_seen() {
+        let config = Config::parse(EXAMPLE).unwrap();
+        let wanted: BTreeSet<String> =
+            table(&config, Platform::Fhs).into_iter().map(|(_, argv)| argv.join(" ")).collect();
+        let list: String = wanted.iter().map(|row| format!("    (root) NOPASSWD: {row}\n")).collect();
+        assert_eq!(nothing_more(&list, &wanted), Ok(()));
+        for more in [
+            "    (root) NOPASSWD: ALL\n",
+            "    (ALL : ALL) ALL\n",
+            "    (root) NOPASSWD: /usr/bin/systemctl reboot now\n",
+            "    (root) NOPASSWD: SETENV: /usr/bin/systemctl reboot\n",
+            "    (root) /usr/bin/systemctl reboot\n",
+        ] {
+            assert!(nothing_more(&format!("{list}{more}"), &wanted).is_err(), "{more}");
+        }
+        let none = "User deploy is not allowed to run sudo on demo.\n";
+        assert_eq!(nothing_more(none, &BTreeSet::new()), Ok(()));
+    }
+}

@@ -1,0 +1,194 @@
+//! `explain`: the verdict on a request, by the very function that the job judges with, and what would follow.
+
+use super::{CtlError, Host, print};
+use crate::decide::answer::Code;
+use crate::decide::claim::{Claim, Proof};
+use crate::decide::config::{Config, Loader};
+use crate::decide::identity;
+use crate::decide::outcome::{OrStop, Stop};
+use crate::decide::plan::{Goal, Plan};
+use crate::decide::policy::{Caller, Facts, Identity, judge};
+use crate::decide::privileged::{Platform, Program, Row, table};
+use crate::decide::request::Request;
+use crate::decide::value::Fingerprint;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+pub fn explain(host: &Host, key: Option<&str>, request: &str) -> Result<Code, CtlError> {
+    let asked = Request::parse(request.as_bytes()).or_stop(Code::Malformed)?;
+    let config = host.read()?;
+    let proofs = key.map_or(Ok(Vec::new()), proofs)?;
+    let freeze = host.config.with_file_name("freeze");
+    let facts = Facts {
+        freeze: fs::read_to_string(freeze)
+            .ok()
+            .map(|text| text.lines().next().unwrap_or_default().to_owned()),
+    };
+    let (code, text) = explained(&config, host.platform(), proofs, asked, &facts);
+    print(&text)?;
+    Ok(code)
+}
+
+/// What sshd would have said of this key.
+fn proofs(key: &str) -> Result<Vec<Proof>, CtlError> {
+    if key.starts_with("SHA256:") {
+        return Ok(vec![Proof::Key(Fingerprint::parse(key).or_stop(Code::Malformed)?)]);
+    }
+    let path = Path::new(key);
+    let text = fs::read_to_string(path).map_err(|source| CtlError::Read { path: path.to_owned(), source })?;
+    let found = proofs_in(&text);
+    if found.is_empty() {
+        let why = format!("{key}: not a public key as ssh-keygen writes one (KEY.pub or KEY-cert.pub)");
+        return Err(Stop::new(Code::Malformed, why).into());
+    }
+    Ok(found)
+}
+
+/// Of the first key in the text of a `.pub` file.
+fn proofs_in(text: &str) -> Vec<Proof> {
+    let mut words = text.split_whitespace();
+    match (words.next(), words.next()) {
+        (Some(kind), Some(blob)) => identity::proofs(format!("publickey {kind} {blob}\n").as_bytes()).read,
+        _ => Vec::new(),
+    }
+}
+
+fn explained(
+    config: &Config,
+    platform: Platform,
+    proofs: Vec<Proof>,
+    request: Request,
+    facts: &Facts,
+) -> (Code, String) {
+    if request == Request::True {
+        return (Code::Done, "verdict  allowed: the gate answers it by itself, to anybody\n".to_owned());
+    }
+    let caller = Caller::Gate(Claim { address: None, proofs });
+    match judge(config, &caller, request, facts) {
+        Err(refusal) => (Code::NotAllowed, format!("verdict  refused: {refusal}\n")),
+        Ok(authorized) => {
+            let mut out = "verdict  allowed\n".to_owned();
+            let _ = writeln!(out, "rule     {}", rule(config, authorized.identity()));
+            match Plan::of(authorized, config) {
+                None => out += "as root  nothing: it is answered from the state\n",
+                Some(plan) => out += &commands(config, platform, plan.goal()),
+            }
+            (Code::Done, out)
+        }
+    }
+}
+
+fn rule(config: &Config, identity: &Identity) -> String {
+    let Some(tables) = &config.access else {
+        return "no [[access]] table: every key that sshd accepts, all but `rollback GENERATION`".to_owned();
+    };
+    match tables.iter().find(|access| identity.keys.contains(&access.key)) {
+        Some(access) => format!("[[access]] name = \"{}\", key = \"{}\"", access.name, access.key),
+        None => "none".to_owned(),
+    }
+}
+
+/// The exact lines, in order; then those that only a failure needs.
+fn commands(config: &Config, platform: Platform, goal: Goal) -> String {
+    let granted = table(config, platform);
+    let sudo = platform.path(Program::Sudo);
+    let lines = |rows: &[Row]| -> String {
+        rows.iter()
+            .filter_map(|row| granted.iter().find(|(other, _)| other == row))
+            .map(|(row, argv)| format!("  # {row:?}\n  {sudo} -n -- {}\n", argv.join(" ")))
+            .collect()
+    };
+    let (always, failing) = rows(goal, config.boot.loader);
+    let mut out = match always.is_empty() {
+        true => "as root  nothing: it fetches, verifies and builds\n".to_owned(),
+        false => format!("as root  in this order:\n{}", lines(&always)),
+    };
+    if !failing.is_empty() {
+        out += &format!("if it fails, as far as it is needed:\n{}", lines(&failing));
+    }
+    out
+}
+
+/// The rows that a job with this goal meets, as `job/deploy.rs` and those below it go through them.
+fn rows(goal: Goal, loader: Loader) -> (Vec<Row>, Vec<Row>) {
+    let default = match loader {
+        Loader::SystemdBoot => vec![Row::BootDefaultSystemdBoot],
+        Loader::Grub => vec![Row::BootDefaultGrub],
+        Loader::None => vec![],
+    };
+    let stage = [Row::Reset, Row::KeepRunning, Row::KeepCommitted, Row::Stage];
+    let prune = [Row::PruneRevert, Row::PruneCandidate, Row::PruneCommitted];
+    let begin = [&default[..], &stage, &prune].concat();
+    let trial = [&begin[..], &[Row::Check, Row::Arm, Row::Trial]].concat();
+    let commit = [&[Row::Set, Row::Commit], &default[..]].concat();
+    let back = [Row::Revert, Row::Restore, Row::Disarm, Row::Reboot];
+    let undo = [Row::Unset, Row::Reset, Row::Uncommit];
+    match goal {
+        Goal::Built => (Vec::new(), Vec::new()),
+        Goal::Running => ([&trial[..], &[Row::Settle]].concat(), back.to_vec()),
+        Goal::AtBoot => ([begin, commit].concat(), [&undo[..], &back].concat()),
+        Goal::Permanent => ([trial, commit].concat(), [&undo[..], &back].concat()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::config::EXAMPLE;
+    use crate::decide::privileged::ROWS;
+
+    fn ask(more: &str, key: Option<&str>, request: &str) -> (Code, String) {
+        let config = Config::parse(&format!("{EXAMPLE}\n{more}")).unwrap();
+        let proofs = key.map(|key| Proof::Key(Fingerprint::parse(key).unwrap())).into_iter().collect();
+        let request = Request::parse(request.as_bytes()).unwrap();
+        explained(&config, Platform::Fhs, proofs, request, &Facts::default())
+    }
+
+    #[test]
+    fn the_verdict_names_its_rule_and_the_exact_commands_in_order() {
+        let key = format!("SHA256:{}", "A".repeat(43));
+        let access = format!("[[access]]\nname = \"ci\"\nkey = \"{key}\"\nverbs = [\"switch\"]\n");
+        let (code, text) = ask(&access, Some(&key), "switch");
+        assert_eq!(code, Code::Done);
+        assert!(text.contains("name = \"ci\""), "{text}");
+        let at = |word: &str| text.find(word).unwrap_or_else(|| panic!("no {word} in {text}"));
+        assert!(at("# Stage") < at("# Arm") && at("# Arm") < at("# Trial") && at("# Trial") < at("# Set"));
+        assert!(text.contains("/usr/bin/sudo -n -- /usr/bin/systemctl start nixgate-revert.service"));
+        assert_eq!(ask(&access, Some(&key), "boot").0, Code::NotAllowed);
+        assert_eq!(ask(&access, None, "switch").0, Code::NotAllowed);
+    }
+
+    #[test]
+    fn what_only_answers_runs_nothing_as_root() {
+        for request in ["status", "fetch", "confirm", "attach"] {
+            let (code, text) = ask("", None, request);
+            assert_eq!(code, Code::Done);
+            assert!(text.contains("as root  nothing") && !text.contains("sudo"), "{text}");
+        }
+        assert_eq!(ask("", None, "true").0, Code::Done);
+    }
+
+    #[test]
+    fn every_row_of_the_table_is_met_by_some_verb() {
+        let goals = [Goal::Built, Goal::Running, Goal::AtBoot, Goal::Permanent];
+        let loaders = [Loader::SystemdBoot, Loader::Grub];
+        let met: Vec<Row> = goals
+            .into_iter()
+            .flat_map(|goal| loaders.map(|loader| rows(goal, loader)))
+            .flat_map(|(always, failing)| [always, failing].concat())
+            .collect();
+        for row in ROWS {
+            assert!(met.contains(&row), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_file_is_read_as_sshd_would_show_it() {
+        let line = include_str!("../../tests/data/auth-info").lines().next().unwrap();
+        let key = line.strip_prefix("publickey ").unwrap();
+        assert_eq!(proofs_in(&format!("{key} ci@forge\n")).len(), 1);
+        assert!(proofs_in("-----BEGIN OPENSSH PRIVATE KEY-----").is_empty());
+        assert!(proofs_in("").is_empty());
+    }
+}
