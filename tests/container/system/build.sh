@@ -74,6 +74,9 @@ if has service-flaps; then run='false'; fi
 mkdir "$etc/www"
 echo "$version" >"$etc/www/version"
 sed -e "s|@busybox@|$busybox|" -e "s|@version@|$version|" -e "s|@start@|$start|" -e "s|@again@|$again|" -e "s|@run@|$run|" "$src/units/demo.service" >"$units/demo.service"
+if ! has no-templates; then
+  for kind in kept plain; do sed -e "s|@busybox@|$busybox|" -e "s|@version@|$version|" "$src/units/$kind@.service" >"$units/$kind@.service"; done
+fi
 if has failing-mount; then cp "$src/units/mnt-missing.mount" "$units/"; fi
 
 # What [Install] asks for; NixOS makes these links too.
