@@ -107,7 +107,7 @@ struct Host {
     /// The configuration.
     #[arg(long, value_name = "FILE", default_value = CONFIG)]
     config: PathBuf,
-    /// Where programs are: `nixos` or `fhs` [default: what this machine looks like].
+    /// Where programs are: `nixos` or `fhs` [default: what is installed here].
     #[arg(long, value_parser = platform, value_name = "nixos|fhs")]
     platform: Option<Platform>,
 }
@@ -150,11 +150,18 @@ fn platform(text: &str) -> Result<Platform, String> {
     Platform::parse(text).ok_or_else(|| "nixos or fhs".to_owned())
 }
 
+/// From `ExecStart=… serve --platform fhs`.
+fn platform_of(unit: &str) -> Option<Platform> {
+    let start = unit.lines().find(|line| line.starts_with("ExecStart="))?;
+    Platform::parse(start.rsplit_once(" --platform ")?.1.trim())
+}
+
 impl Host {
-    /// NixOS marks itself by a file that its own tools go by.
+    /// What the installed job was told; before that, NixOS marks itself by a file that its own tools go by.
     fn platform(&self) -> Platform {
-        let nixos = || if Path::new("/etc/NIXOS").exists() { Platform::Nixos } else { Platform::Fhs };
-        self.platform.unwrap_or_else(nixos)
+        let unit = fs::read_to_string("/etc/systemd/system/nixgate-job@.service").unwrap_or_default();
+        let marked = || if Path::new("/etc/NIXOS").exists() { Platform::Nixos } else { Platform::Fhs };
+        self.platform.or_else(|| platform_of(&unit)).unwrap_or_else(marked)
     }
 
     fn read(&self) -> Result<Config, CtlError> {
@@ -257,6 +264,23 @@ fn print(text: &str) -> Result<Code, CtlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_platform_is_what_the_installed_job_was_told() {
+        let config = Config::parse(EXAMPLE).unwrap();
+        for platform in [Platform::Nixos, Platform::Fhs] {
+            let units: Vec<Platform> = crate::decide::render::everything(&config, platform)
+                .into_iter()
+                .filter(|file| file.path.ends_with("nixgate-job@.service"))
+                .filter_map(|file| match file.content {
+                    crate::decide::render::Content::Text(text) => platform_of(&text),
+                    crate::decide::render::Content::Link(_) => None,
+                })
+                .collect();
+            assert_eq!(units, [platform]);
+        }
+        assert_eq!(platform_of(""), None);
+    }
 
     #[test]
     fn the_command_line_holds_together_and_every_command_has_an_example() {

@@ -97,7 +97,7 @@ fn user_manager(report: &mut Report, machine: &mut Machine) {
     let systemctl = machine.platform.path(Program::Systemctl);
     let unit = format!("user@{}.service", user.uid);
     let text = said(machine, &[&systemctl, "show", &unit, "--property=LoadState"]).unwrap_or_default();
-    let what = "a login of deploy starts no user manager";
+    let what = "no user manager for deploy";
     match properties(&text).get("LoadState") {
         Some(&"masked") => report.ok(what),
         _ => report.warn(what, mask(machine.platform, &unit)),
@@ -106,9 +106,9 @@ fn user_manager(report: &mut Report, machine: &mut Machine) {
 
 fn mask(platform: Platform, unit: &str) -> String {
     match platform {
-        Platform::Fhs => format!("it does, and that outlives the call; systemctl mask {unit}"),
+        Platform::Fhs => format!("a login starts one, which outlives the call; systemctl mask {unit}"),
         Platform::Nixos => format!(
-            "it does, and that outlives the call; in the system's configuration: systemd.units.\"{unit}\".enable = false"
+            "a login starts one, which outlives the call; in the system's configuration: systemd.units.\"{unit}\".enable = false"
         ),
     }
 }
