@@ -16,6 +16,7 @@ use crate::act::begun::{Begun, audit_event};
 
 use crate::act::channel::{receive_within, send};
 use crate::act::files::{Lock, read_trusted};
+use crate::act::kernel;
 use crate::act::log::Log;
 use crate::act::machine::Machine;
 use crate::act::peer::{Peer, peer};
@@ -44,6 +45,9 @@ const FREEZE: &str = "/etc/nixgate/freeze";
 
 /// One connection, which is standard input.
 pub fn serve(platform: Platform) -> ExitCode {
+    if let Err(stop) = not_root() {
+        return said_in_log(&stop);
+    }
     let Ok(channel) = std::io::stdin().as_fd().try_clone_to_owned() else { return Code::Internal.into() };
     let (channel, stop) = match answer(platform, channel) {
         Ok(()) => return ExitCode::SUCCESS,
@@ -56,19 +60,31 @@ pub fn serve(platform: Platform) -> ExitCode {
 
 /// Recovery alone, as a unit of its own.
 pub fn recover_only(platform: Platform) -> ExitCode {
-    let log = Log::create(Path::new("/dev/null"));
-    let machine = log.or_stop(Code::NotWritable).and_then(|log| machine(platform, log));
+    let machine = not_root()
+        .and_then(|()| Log::create(Path::new("/dev/null")).or_stop(Code::NotWritable))
+        .and_then(|log| machine(platform, log));
     let result = machine.and_then(|mut machine| match machine.store.lock().or_stop(Code::NotWritable)? {
         None => Ok(()), // A job is alive; the transaction is its own.
         Some(_lock) => recover::recover(&mut machine).or_stop(Code::NotWritable),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(stop) => {
-            note(&format!("recovery: {stop}"));
-            stop.code.into()
-        }
+        Err(stop) => said_in_log(&stop),
     }
+}
+
+/// The one thing that is looked at before anything else.
+fn not_root() -> Result<(), Stop> {
+    kernel::plain_account().map_err(|unfit| {
+        Stop::new(Code::Misconfigured, format_args!("nixgate-job runs as account nixgate: {unfit}"))
+    })
+}
+
+/// Where nobody is on the other end: the journal, and an exit code for systemd.
+fn said_in_log(stop: &Stop) -> ExitCode {
+    note(&stop.why);
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("nixgate-job: {stop}\n").as_bytes());
+    stop.code.into()
 }
 
 /// A refusal goes back with the channel that it is said on.
@@ -125,9 +141,6 @@ fn hear(channel: &OwnedFd) -> Result<(Request, Caller, i32), Stop> {
 
 /// The configuration, which has to be root's, and all that a job works with.
 fn machine(platform: Platform, log: Log) -> Result<Machine, Stop> {
-    if nix::unistd::geteuid().is_root() || nix::unistd::getuid().is_root() {
-        return Err(Stop::new(Code::Misconfigured, "nixgate-job runs as account nixgate and never as root"));
-    }
     let text = read_trusted(Path::new(CONFIG)).or_stop(Code::Misconfigured)?;
     let config = Config::parse(&text).map_err(|error| {
         Stop::new(

@@ -299,12 +299,14 @@ fn arm(config: &Config, platform: Platform) -> Vec<String> {
         WhenRevertFails::Stay => None,
     };
     let seconds = format!("TimeoutStartSec={}", config.limits.revert.as_secs());
+    let stop = format!("TimeoutStopSec={STOP_SECONDS}");
     let log = format!("StandardOutput=append:{REVERT_LOG}");
     let properties = [
         "DefaultDependencies=no",
         "Conflicts=nixgate-activate.service",
         "After=nixgate-activate.service",
         &seconds,
+        &stop,
         &log,
         "StandardError=inherit",
         "SuccessExitStatus=4",

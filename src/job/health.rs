@@ -57,7 +57,8 @@ pub fn judge(machine: &mut Machine, baseline: &Baseline, system: &StorePath) -> 
     }
     if ![Row::Set, Row::Commit].into_iter().all(|row| machine.may(row)) {
         return unwell(
-            "the candidate's sudo rules do not let nixgate make it permanent; on the host: nixgatectl render".to_owned(),
+            "the candidate's sudo rules do not let nixgate make it permanent; on the host: nixgatectl render"
+                .to_owned(),
         );
     }
     let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));

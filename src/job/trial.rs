@@ -22,23 +22,23 @@ use std::time::{Duration, Instant};
 const UNIT: &str = "nixgate-activate.service";
 
 /// Arms the dead man's switch. A refused arm is fatal, and the end of it: nothing was touched.
+///
+/// Once more after a refusal: PID 1 may still hold the unit of an earlier revert, ended and with its file gone,
+/// if that revert reloaded it and then triggered recovery (seen with systemd 257). A refused start is what makes
+/// it let go. There is one unit of that name or none, so asking twice cannot arm twice.
 pub fn arm(machine: &mut Machine, begun: &mut Begun) -> Result<(), Stop> {
     begun.enter(&machine.store, State::Armed).or_stop(Code::NotWritable)?;
-    let armed = machine.privileged(begun, Row::Arm, Duration::from_secs(60), OnCancel::GoOn);
-    match armed {
-        Ok(ended) if ended.is_success() => {
-            machine.log.line(format_args!(
-                "armed: without a commit the old system returns in {} s",
-                machine.config.dead_man().as_secs()
-            ));
-            Ok(())
-        }
-        _ => {
-            let _ = machine.privileged(begun, Row::Disarm, Duration::from_secs(60), OnCancel::GoOn);
-            let why = "the dead man's switch could not be armed, so nothing was tried; on the host: nixgatectl check";
-            Err(Stop::new(Code::CheckRefused, why))
-        }
+    let limit = Duration::from_secs(60);
+    let mut ask =
+        || machine.privileged(begun, Row::Arm, limit, OnCancel::GoOn).is_ok_and(|ended| ended.is_success());
+    if ask() || ask() {
+        let seconds = machine.config.dead_man().as_secs();
+        machine.log.line(format_args!("armed: without a commit the old system returns in {seconds} s"));
+        return Ok(());
     }
+    let _ = machine.privileged(begun, Row::Disarm, limit, OnCancel::GoOn);
+    let why = "the dead man's switch could not be armed, so nothing was tried; on the host: nixgatectl check";
+    Err(Stop::new(Code::CheckRefused, why))
 }
 
 /// Activates the candidate and judges how that went: by the unit's own result, never by `systemd-run`'s code.
