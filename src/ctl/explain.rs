@@ -13,21 +13,26 @@ use crate::decide::request::Request;
 use crate::decide::value::Fingerprint;
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 pub fn explain(host: &Host, key: Option<&str>, request: &str) -> Result<Code, CtlError> {
     let asked = Request::parse(request.as_bytes()).or_stop(Code::Malformed)?;
     let config = host.read()?;
     let proofs = key.map_or(Ok(Vec::new()), proofs)?;
-    let freeze = host.config.with_file_name("freeze");
-    let facts = Facts {
-        freeze: fs::read_to_string(freeze)
-            .ok()
-            .map(|text| text.lines().next().unwrap_or_default().to_owned()),
-    };
+    let facts = Facts { freeze: freeze(&host.config.with_file_name("freeze")) };
     let (code, text) = explained(&config, host.platform(), proofs, asked, &facts);
     print(&text)?;
     Ok(code)
+}
+
+/// The reason of a freeze, where there is one. What is there and cannot be read freezes, too.
+fn freeze(path: &Path) -> Option<String> {
+    match fs::read_to_string(path) {
+        Ok(text) => Some(text.lines().next().unwrap_or("no reason given").to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(format!("{}: {error}", path.display())),
+    }
 }
 
 /// What sshd would have said of this key.

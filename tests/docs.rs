@@ -1,0 +1,181 @@
+//! What is written down is true: tables, examples, links and commands of the documentation against the code.
+#![cfg(feature = "host")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use nixgate::decide::answer::CODES;
+use nixgate::decide::config::{Config, EXAMPLE};
+use nixgate::decide::privileged::Platform;
+use nixgate::decide::render;
+use nixgate::decide::request::{Request, VERBS};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+fn files(below: &str, extension: &str) -> Vec<PathBuf> {
+    let (mut found, mut open) = (Vec::new(), vec![root().join(below)]);
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|other| other == extension) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn pages() -> Vec<PathBuf> {
+    let mut pages = files("docs", "md");
+    pages.extend(["README.md", "SECURITY.md", "CHANGELOG.md"].map(|name| root().join(name)));
+    pages
+}
+
+/// The cells of the table below a heading line.
+fn table(page: &str, heading: &str) -> Vec<Vec<String>> {
+    let text = text(page);
+    let rows: Vec<Vec<String>> = text
+        .lines()
+        .skip_while(|line| *line != heading)
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
+        .collect();
+    assert!(!rows.is_empty(), "{page} has no table {heading}");
+    rows
+}
+
+fn plain(cell: &str) -> String {
+    cell.replace('`', "")
+}
+
+#[test]
+fn the_exit_codes_are_those_of_the_code() {
+    let written = table("README.md", "| code | meaning | state of the host |");
+    let known: Vec<Vec<String>> = CODES
+        .iter()
+        .map(|(code, meaning, state)| {
+            vec![code.number().to_string(), (*meaning).to_owned(), (*state).to_owned()]
+        })
+        .collect();
+    assert_eq!(written, known);
+}
+
+#[test]
+fn the_verbs_and_their_arguments_are_those_of_the_parser() {
+    let written = table("README.md", "| verb | argument | what it does |");
+    let names: Vec<String> = written.iter().map(|row| plain(&row[0])).collect();
+    let known: Vec<&str> = VERBS.iter().map(|(_, name)| *name).chain(["true"]).collect();
+    assert_eq!(names, known);
+    for row in written {
+        let argument = match plain(&row[1]).as_str() {
+            "[COMMIT]" => "0123456789abcdef0123456789abcdef01234567",
+            "[GENERATION]" => "41",
+            "[JOB]" => "12-0a1b2c3d",
+            "[--json]" => "--json",
+            "" => "",
+            other => panic!("{other}"),
+        };
+        let verb = plain(&row[0]);
+        assert!(Request::parse(verb.as_bytes()).is_ok(), "{verb}");
+        let request = format!("{verb} {argument}");
+        assert_eq!(Request::parse(request.as_bytes()).is_ok(), !argument.is_empty(), "{request}");
+    }
+}
+
+#[test]
+fn every_configuration_is_one() {
+    let mut seen = 0;
+    for page in pages() {
+        let text = text(&page);
+        for block in text.split("```toml\n").skip(1) {
+            let block = block.split("```").next().unwrap();
+            seen += 1;
+            assert!(Config::parse(block).is_ok(), "{page:?}: {:?}\n{block}", Config::parse(block));
+        }
+    }
+    assert!(seen >= 2);
+}
+
+#[test]
+fn every_line_of_the_sshd_block_has_its_reason() {
+    let block = render::sshd(Platform::Nixos);
+    let gate =
+        |value: &str| if value.ends_with("/nixgate") { "the gate".to_owned() } else { value.to_owned() };
+    let rendered: Vec<(String, String)> = block
+        .lines()
+        .filter(|line| line.starts_with(' '))
+        .filter_map(|line| line.trim().split_once(' '))
+        .map(|(key, value)| (key.to_owned(), gate(value)))
+        .collect();
+    let written: Vec<(String, String)> = table("docs/sshd.md", "| option | value | why |")
+        .iter()
+        .map(|row| (plain(&row[0]), plain(&row[1])))
+        .collect();
+    assert_eq!(written, rendered);
+}
+
+#[test]
+fn every_link_and_every_page_that_a_message_names_is_there() {
+    for page in pages() {
+        let text = text(&page);
+        for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            let target = page.parent().unwrap().join(link);
+            assert!(link.contains("://") || target.exists(), "{page:?} links to {link}");
+        }
+    }
+    for source in files("src", "rs") {
+        let text = text(&source);
+        for rest in text.split("docs/").skip(1) {
+            let name: String =
+                rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_./".contains(*c)).collect();
+            let name = name.trim_end_matches('.');
+            assert!(
+                !name.ends_with(".md") || root().join("docs").join(name).exists(),
+                "{source:?}: docs/{name}"
+            );
+        }
+    }
+    assert!(text("README.md").contains("\n## Exit 30\n"), "the answer of a failed revert names it");
+}
+
+#[test]
+fn every_command_of_this_repository_that_the_readme_names_is_there() {
+    for command in ["./try", "./test"] {
+        assert!(text("README.md").contains(command));
+        assert!(root().join(command).exists(), "{command}");
+    }
+}
+
+#[test]
+fn every_command_of_nixgatectl_that_is_written_down_exists() {
+    let mut commands = BTreeSet::new();
+    let sources = [files("src", "rs"), pages()].concat();
+    for path in sources {
+        let text = text(&path);
+        for rest in text.split("nixgatectl ").skip(1) {
+            let word: String = rest.chars().take_while(char::is_ascii_lowercase).collect();
+            commands.insert(word);
+        }
+    }
+    commands.remove("");
+    assert!(commands.len() > 5, "{commands:?}");
+    for command in commands {
+        let help =
+            Command::new(env!("CARGO_BIN_EXE_nixgatectl")).args([&command, "--help"]).output().unwrap();
+        assert!(help.status.success(), "nixgatectl {command}");
+    }
+}
+
+#[test]
+fn the_changelog_says_what_is_about_security() {
+    assert!(text("CHANGELOG.md").contains("### Security"));
+    assert!(EXAMPLE.contains("version = 1"));
+}
