@@ -337,15 +337,16 @@ impl Config {
             })
     }
 
-    /// How long the dead man's switch waits: the limits of all that follows arming, 30 s for a killed
-    /// activation to end, 30 s for the profile, 30 s of grace.
+    /// How long the dead man's switch waits: the limits of all that follows arming, the time that a killed
+    /// activation gets to end, and 30 s. Whoever is slower than that loses the race, which PID 1 decides.
     pub fn dead_man(&self) -> Duration {
         let limits = &self.limits;
         let confirm = match self.confirm.mode {
             ConfirmMode::Health => Duration::ZERO,
             ConfirmMode::Required => limits.confirm,
         };
-        limits.activation + limits.health + confirm + Duration::from_secs(90)
+        let stop = Duration::from_secs(super::privileged::STOP_SECONDS);
+        limits.activation + stop + limits.health + confirm + Duration::from_secs(30)
     }
 
     pub fn branch(&self, verb: Verb) -> &Branch {
