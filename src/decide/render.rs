@@ -151,7 +151,9 @@ fn job(platform: Platform) -> String {
     )
 }
 
-/// Finishes or undoes what a dead job left. It never orders itself before sshd.
+/// Finishes or undoes what a dead job left. It never orders itself before sshd. Its start is over as soon as it
+/// runs: as a oneshot it would hold up multi-user.target, which the switch-to-configuration that it starts to
+/// revert waits for.
 fn recover(platform: Platform) -> String {
     format!(
         "[Unit]\n\
@@ -161,7 +163,7 @@ fn recover(platform: Platform) -> String {
          X-StopOnRemoval=false\n\
          \n\
          [Service]\n\
-         Type=oneshot\n\
+         Type=exec\n\
          User=nixgate\n\
          Group=nixgate\n\
          ExecStart={job} recover --platform {platform}\n\
@@ -169,7 +171,6 @@ fn recover(platform: Platform) -> String {
          StandardError=journal\n\
          UMask=0027\n\
          WorkingDirectory=/\n\
-         TimeoutStartSec=infinity\n\
          X-RestartIfChanged=false\n\
          X-StopIfChanged=false\n\
          \n\
