@@ -165,7 +165,10 @@ pub fn finish(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, o
     if let Err(error) = machine.store.write_state(state) {
         machine.log.line(format_args!("{error}"));
     }
-    let detail = [("result", outcome.result.to_owned()), ("code", outcome.code.number().to_string())];
+    let mut detail = vec![("result", outcome.result.to_owned()), ("code", outcome.code.number().to_string())];
+    if let (Code::Cancelled, Some(who)) = (outcome.code, &machine.inbox.cancelled) {
+        detail.push(("cancelled-by", who.clone()));
+    }
     let head = match begun.audit(&machine.store, "ended", &detail) {
         Ok(head) => head,
         Err(error) => {
