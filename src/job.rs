@@ -153,9 +153,7 @@ fn machine(platform: Platform, log: Log) -> Result<Machine, Stop> {
 
 /// Judges, and puts a refusal into the audit log.
 fn permit(machine: Machine, request: Request, caller: &Caller) -> Result<(Machine, Authorized), Stop> {
-    let freeze = fs::read_to_string(FREEZE)
-        .ok()
-        .map(|text| text.lines().next().unwrap_or("no reason given").to_owned());
+    let freeze = freeze();
     let asked = request.to_string();
     match judge(&machine.config, caller, request, &Facts { freeze }) {
         Ok(authorized) => Ok((machine, authorized)),
@@ -171,6 +169,15 @@ fn permit(machine: Machine, request: Request, caller: &Caller) -> Result<(Machin
 /// One line of ours in the system's log.
 fn note(text: &str) {
     syslog::log("nixgate-job", Severity::LOG_NOTICE, &escaped(text.as_bytes(), 480));
+}
+
+/// The first line of the freeze file. One that cannot be read freezes, too.
+fn freeze() -> Option<String> {
+    match fs::read_to_string(FREEZE) {
+        Ok(text) => Some(text.lines().next().unwrap_or("no reason given").to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => Some(format!("{FREEZE} cannot be read: {error}")),
+    }
 }
 
 fn note_refusal(store: &Store, identity: &Identity, request: &str, why: &str) -> Result<(), StoreError> {

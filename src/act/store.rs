@@ -135,10 +135,7 @@ impl Store {
             Err(error) => return Err(io_at(&path)(error)),
         };
         let length = file.metadata().map_err(io_at(&path))?.len();
-        let mut tail = Vec::new();
-        file.seek(io::SeekFrom::Start(length.saturating_sub(LONGEST_LINE)))
-            .and_then(|_| file.read_to_end(&mut tail))
-            .map_err(io_at(&path))?;
+        let tail = read_tail(&mut file, length).map_err(io_at(&path))?;
         record::head_of(&String::from_utf8_lossy(&tail)).ok_or(StoreError::AuditBroken)
     }
 
@@ -176,17 +173,26 @@ impl Store {
 
     /// What a crash left of a last line is kept beside the log, and cut off.
     fn mend_torn_tail(&self, path: &Path) -> Result<(), StoreError> {
-        let Ok(text) = fs::read(path) else { return Ok(()) };
-        let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let (_, torn) = text.split_at(whole);
+        let Ok(mut file) = OpenOptions::new().read(true).write(true).open(path) else { return Ok(()) };
+        let length = file.metadata().map_err(io_at(path))?.len();
+        let tail = read_tail(&mut file, length).map_err(io_at(path))?;
+        let whole = tail.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        let (_, torn) = tail.split_at(whole);
         if torn.is_empty() {
             return Ok(());
         }
         let aside = self.path(&format!("audit/torn-{}", clock::wall_seconds()));
         replace(&aside, torn).map_err(io_at(&aside))?;
-        let file = OpenOptions::new().write(true).open(path).map_err(io_at(path))?;
-        file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(io_at(path))
+        file.set_len(length - torn.len() as u64).and_then(|()| file.sync_all()).map_err(io_at(path))
     }
+}
+
+/// The end of a file, as long as the longest audit line may be.
+fn read_tail(file: &mut fs::File, length: u64) -> io::Result<Vec<u8>> {
+    let mut tail = Vec::new();
+    file.seek(io::SeekFrom::Start(length.saturating_sub(LONGEST_LINE)))?;
+    file.read_to_end(&mut tail)?;
+    Ok(tail)
 }
 
 fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {

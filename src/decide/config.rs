@@ -325,6 +325,12 @@ impl Config {
             (format!("\"{name}\""), format!("{table} \"{name}\" stands twice; give each its own name"))
         };
         let access = self.access.as_deref().unwrap_or_default();
+        // Names that nixgate gives itself: the local timer, and callers without a key.
+        let taken = [super::policy::TIMER, super::policy::UNKNOWN];
+        if let Some(access) = access.iter().find(|access| taken.contains(&access.name.as_str())) {
+            let what = "this name is nixgate's own; choose another".to_owned();
+            return Some((format!("\"{}\"", access.name), what));
+        }
         doubled(access.iter().map(|a| a.name.as_str()).collect())
             .map(|name| named("[[access]]", name))
             .or_else(|| {
@@ -521,6 +527,8 @@ mod tests {
         assert_eq!(error("[boot]\nloader = \"lilo\"\n").0, 2);
         let twice = "[[check]]\nname = \"a\"\ncommand = [\"/bin/true\"]\n".repeat(2);
         assert_eq!(error(&twice).0, 5);
+        let taken = format!("[[access]]\nname = \"timer\"\nkey = \"SHA256:{}\"\nverbs = []\n", "A".repeat(43));
+        assert_eq!(error(&taken).0, 2);
         assert!(Config::parse("version = 2").is_err());
     }
 

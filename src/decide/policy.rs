@@ -14,6 +14,11 @@ pub enum Caller {
     Timer,
 }
 
+/// The name of the local timer.
+pub const TIMER: &str = "timer";
+/// The name of callers whose key is not known.
+pub const UNKNOWN: &str = "unknown";
+
 /// A caller with the name that logs, records and joins use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -118,7 +123,7 @@ fn grant<'c>(
 /// The name of a caller: of its [[access]] table, else its key's fingerprint.
 pub fn identify(config: &Config, caller: &Caller) -> Identity {
     let claim = match caller {
-        Caller::Timer => return Identity { name: "timer".to_owned(), address: None, keys: Vec::new() },
+        Caller::Timer => return Identity { name: TIMER.to_owned(), address: None, keys: Vec::new() },
         Caller::Gate(claim) => claim,
     };
     let keys: Vec<Fingerprint> = claim
@@ -133,7 +138,7 @@ pub fn identify(config: &Config, caller: &Caller) -> Identity {
     let name = match (known, keys.first()) {
         (Some(access), _) => access.name.to_string(),
         (None, Some(key)) => key.to_string(),
-        (None, None) => "unknown".to_owned(),
+        (None, None) => UNKNOWN.to_owned(),
     };
     Identity { name, address: claim.address.as_ref().map(|a| a.as_str().to_owned()), keys }
 }

@@ -180,7 +180,12 @@ pub fn status(machine: &mut Machine, format: Format) -> Result<String, StoreErro
     out += &format!("signatures {signatures}\nreboot-required {}\n", if reboot { "yes" } else { "no" });
     match job {
         Some((_, record)) => out += &format!("job       {}\n", busy(&record).why),
-        None => out += &format!("job       none; the last was {}\n", text(newest)),
+        None => {
+            out += &format!(
+                "job       none{}\n",
+                newest.map_or(String::new(), |job| format!("; the last was {job}"))
+            )
+        }
     }
     Ok(out + &format!("audit     {head}\n"))
 }

@@ -10,6 +10,7 @@ use crate::decide::answer::Code;
 use crate::decide::config::Signatures;
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::plan::Candidate;
+use crate::decide::policy::TIMER;
 use crate::decide::privileged::SYSTEM;
 use crate::decide::record::{Built, HostState};
 use crate::decide::state::State;
@@ -85,6 +86,10 @@ fn verify(machine: &mut Machine, begun: &mut Begun, state: &HostState, commit: &
         Signatures::Tip => signature(machine, begun, &raw)?,
     }
     forward_only(machine, state, commit)?;
+    if begun.record().identity == TIMER && state.bad.iter().any(|bad| bad == commit.as_str()) {
+        let why = "the trial of this commit failed here before, so the timer does not try it again; an explicit request may";
+        return Err(Stop::new(Code::NotTrusted, why));
+    }
     begun.enter(&machine.store, State::Verified).or_stop(Code::NotWritable)
 }
 
