@@ -9,6 +9,7 @@ use crate::decide::record::{Event, Failure, Head, HostState, Record, Triple, VER
 use crate::decide::state::State;
 use crate::decide::value::JobId;
 use serde_json::{Map, Value};
+use std::time::Duration;
 
 /// The job that holds the lock, with its record as it stands on disk.
 #[derive(Debug)]
@@ -110,11 +111,11 @@ impl Begun {
     pub fn await_confirmation(
         &mut self,
         store: &Store,
-        activated_at: u64,
-        by: u64,
+        activated_at: Duration,
+        by: Duration,
     ) -> Result<(), StoreError> {
-        self.record.activated_at = Some(activated_at);
-        self.record.confirm_by = Some(by);
+        self.record.activated_at = u64::try_from(activated_at.as_millis()).ok();
+        self.record.confirm_by = Some(by.as_secs());
         store.write_record(&self.job, &self.record)
     }
 

@@ -58,7 +58,8 @@ pub struct Record {
     /// The keys whose `confirm` and `cancel` count; absent: anybody's that sshd lets in.
     pub may_confirm: Option<Vec<String>>,
     pub may_cancel: Option<Vec<String>>,
-    /// While a confirmation is awaited: until when, in seconds of CLOCK_BOOTTIME, and since when.
+    /// While a confirmation is awaited: until when, in seconds of CLOCK_BOOTTIME, and when the activation ended, in
+    /// milliseconds.
     pub confirm_by: Option<u64>,
     pub activated_at: Option<u64>,
     /// Why a revert began: what recovery answers when the job cannot.

@@ -117,7 +117,7 @@ fn confirmable(record: &Record, peer_pid: i32) -> Result<(), Stop> {
         return Err(Stop::new(Code::Malformed, why));
     };
     match peer::session_start(peer_pid) {
-        Some(start) if start.as_secs() > activated_at => Ok(()),
+        Some(start) if start.as_millis() > u128::from(activated_at) => Ok(()),
         Some(_) => Err(Stop::new(
             Code::NotAllowed,
             "this connection was opened before the activation ended, so it proves nothing; confirm over a new one (ssh -o ControlPath=none)",

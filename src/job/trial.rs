@@ -133,7 +133,7 @@ pub fn prove(
     baseline: &Baseline,
     system: &StorePath,
 ) -> Result<Reachability, Stop> {
-    let activated_at = clock::since_boot().as_secs();
+    let activated_at = clock::since_boot();
     health::judge(machine, baseline, system)?;
     machine.log.line("the candidate is well");
     begun.enter(&machine.store, State::Healthy).or_stop(Code::NotWritable)?;
@@ -148,10 +148,10 @@ pub fn prove(
     Ok(reachability)
 }
 
-fn await_confirmation(machine: &mut Machine, begun: &mut Begun, activated_at: u64) -> Result<(), Stop> {
+fn await_confirmation(machine: &mut Machine, begun: &mut Begun, activated_at: Duration) -> Result<(), Stop> {
     let limit = machine.config.limits.confirm;
     let by = clock::since_boot() + limit;
-    begun.await_confirmation(&machine.store, activated_at, by.as_secs()).or_stop(Code::NotWritable)?;
+    begun.await_confirmation(&machine.store, activated_at, by).or_stop(Code::NotWritable)?;
     machine.log.line(format_args!(
         "waiting {} s for `confirm {}` over a new connection; without it the old system returns",
         limit.as_secs(),
