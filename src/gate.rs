@@ -94,6 +94,7 @@ fn ask(request: &Request, claim: &Claim, client: &mut Client) -> ExitCode {
         .and_then(|job| channel::send(&job, hello.as_bytes()).map(|()| job));
     let Ok(job) = sent else { return end(client, Code::Unreachable, UNREACHABLE) };
     let mut buffer = vec![0; MAX_PACKET];
+    let mut silence = NOT_A_WORD;
     loop {
         if client.wait(&job) == Wake::ClientGone {
             return ExitCode::FAILURE; // nobody is there to see it; the job goes on
@@ -103,8 +104,9 @@ fn ask(request: &Request, claim: &Claim, client: &mut Client) -> ExitCode {
             Ok(Some(Packet::Err(bytes))) => client.err(bytes),
             Ok(Some(Packet::Exit(code))) => return ExitCode::from(code),
             Ok(None) => return end(client, Code::Internal, STRANGE),
-            Err(_) => return end(client, Code::Internal, NO_VERDICT),
+            Err(_) => return end(client, Code::Internal, silence),
         }
+        silence = NO_VERDICT;
     }
 }
 
@@ -115,6 +117,8 @@ fn end(client: &mut Client, code: Code, text: &str) -> ExitCode {
 
 const UNREACHABLE: &str = "nixgate: job service not reachable. Nothing was done.\n\
     nixgate: on the host: systemctl status nixgate.socket nixgate-control.socket\n";
+const NOT_A_WORD: &str = "nixgate: the job service hung up before its first word: too many callers at once, or it cannot start.\n\
+    nixgate: ask for status: it says whether a job runs; attach follows it.\n";
 const NO_VERDICT: &str = "nixgate: the connection to the job ended without a verdict; the job may still be running.\n\
     nixgate: ask for status, then for attach: it gives the log, the verdict and the exit code.\n";
 const STRANGE: &str = "nixgate: the job service speaks another version of the protocol; the job may still be running.\n\
