@@ -103,6 +103,8 @@ pub fn sshd(platform: Platform) -> String {
     )
 }
 
+/// Before systemd 255, 200 connections within two seconds would shut the socket until an operator resets it; what
+/// bounds a flood is the number of connections.
 fn socket(name: &str, what: &str, connections: u32) -> String {
     format!(
         "[Unit]\n\
@@ -116,6 +118,7 @@ fn socket(name: &str, what: &str, connections: u32) -> String {
          DirectoryMode=0755\n\
          Accept=yes\n\
          MaxConnections={connections}\n\
+         TriggerLimitIntervalSec=0\n\
          \n\
          [Install]\n\
          WantedBy=sockets.target\n"
