@@ -11,6 +11,9 @@
     clippy::print_stderr
 )]
 
+mod attacks;
+
+use attacks::{Row, corpus};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
@@ -19,7 +22,6 @@ use nixgate::decide::answer::{Code, Packet};
 use nixgate::decide::claim::{self, Claim};
 use nixgate::decide::identity;
 use nixgate::decide::request::{Malformed, Request};
-use ssh_encoding::{Base64Reader, Reader};
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io::Read;
@@ -41,38 +43,6 @@ const AUTH_INFO: &str = include_str!("data/auth-info");
 const PATIENCE: Duration = Duration::from_secs(30);
 
 // ---- what the requests are ----
-
-struct Row {
-    id: String,
-    bytes: Vec<u8>,
-    expect: String,
-}
-
-fn corpus() -> Vec<Row> {
-    let row = |line: &str| {
-        let row: serde_json::Value = serde_json::from_str(line).unwrap();
-        let text = |key: &str| row[key].as_str().map(str::to_owned);
-        let bytes = match (&row["repeat"], text("input"), text("input_b64")) {
-            (serde_json::Value::Array(repeat), ..) => {
-                let times = usize::try_from(repeat[1].as_u64().unwrap()).unwrap();
-                let middle = repeat[0].as_str().unwrap().repeat(times);
-                let (before, behind) =
-                    (text("prefix").unwrap_or_default(), text("suffix").unwrap_or_default());
-                format!("{before}{middle}{behind}").into_bytes()
-            }
-            (_, Some(text), _) => text.into_bytes(),
-            (.., Some(base64)) => {
-                let mut reader = Base64Reader::new(base64.as_bytes()).unwrap();
-                let mut bytes = vec![0; reader.remaining_len()];
-                reader.read(&mut bytes).unwrap();
-                bytes
-            }
-            _ => panic!("no input: {line}"),
-        };
-        Row { id: text("id").unwrap(), bytes, expect: text("expect").unwrap() }
-    };
-    include_str!("attacks/requests.jsonl").lines().map(row).collect()
-}
 
 #[test]
 fn every_hostile_request_is_parsed_as_its_row_says() {
@@ -191,7 +161,7 @@ fn with_a_second_identity_or_any_capability_it_refuses() {
     let plain = "--reuid=65534 --regid=65534 --clear-groups --inh-caps=-all";
     for (rights, code) in [
         (plain.to_owned(), 0),
-        (format!("{plain},+net_raw"), 78),
+        (format!("{plain},+net_raw"), 0), // inheritable only: what container managers do, and nothing without exec
         (format!("{plain},+net_raw --ambient-caps=+net_raw"), 78),
         (plain.replace("--reuid", "--ruid") + " --euid=65533", 78),
         (plain.replace("--regid", "--rgid") + " --egid=65533", 78),
