@@ -208,6 +208,26 @@ fn a_role_is_for_the_key_that_sshd_vouches_for_and_no_other_door_can_claim_it() 
     }
 }
 
+#[test]
+fn a_configuration_that_others_could_have_written_is_refused() {
+    let street = Street::new();
+    let whole = "chown root:root /etc/nixgate /etc/nixgate/config.toml; chmod 755 /etc/nixgate; chmod 644 /etc/nixgate/config.toml";
+    for spoiled in [
+        "chmod o+w /etc/nixgate/config.toml",
+        "chmod g+w /etc/nixgate/config.toml",
+        "chown nixgate /etc/nixgate/config.toml",
+        "chmod g+w /etc/nixgate",
+        "chown nixgate /etc/nixgate",
+        "mv /etc/nixgate/config.toml /tmp/own.toml; chown nixgate /tmp/own.toml; ln -s /tmp/own.toml /etc/nixgate/config.toml",
+    ] {
+        street.expect("ssh gate status", 0, &[PASSED], 1);
+        street.host.root(spoiled);
+        street.expect("ssh gate status", 78, &[PASSED], 1);
+        street.expect("ssh gate switch", 78, &[PASSED], 1);
+        street.host.root(whole);
+    }
+}
+
 // ---- ways around, against an sshd that allows everybody else everything ----
 
 #[test]
@@ -358,9 +378,21 @@ fn nobody_comes_in_by_another_way() {
          [ $(find / -xdev -user deploy -not -path '/proc/*' 2>/dev/null | wc -l) = 0 ]; [ ! -e /var/lib/systemd/linger/deploy ]; \
          ! grep -q nixgate /etc/shells; [ \"$(id -Gn deploy)\" = deploy ]",
     );
-    let write = "deploy touch /var/empty/x || deploy touch /var/empty/.ssh/x || deploy touch /run/nixgate/x || \
-                 deploy chsh -s /bin/sh deploy";
-    assert_ne!(street.expect(write, 1, &[], 0).code, 0);
+    // Nor has code that runs as deploy, without a gate.
+    for command in [
+        "touch /var/empty/x",
+        "touch /var/empty/.ssh/x",
+        "touch /run/nixgate/x",
+        "ls /var/lib/nixgate",
+        "cat /etc/sudoers.d/nixgate",
+        "cat /var/log/nixgate/activate.log",
+        "sudo -n true",
+        "chsh -s /bin/sh deploy",
+        "systemd-run true",
+        "systemctl start nixgate-recover.service",
+    ] {
+        assert_ne!(street.attempt(&format!("deploy {command}")).code, 0, "{command}");
+    }
 }
 
 // ---- what the gate is given ----
