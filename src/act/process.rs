@@ -18,10 +18,8 @@ pub enum Event {
     Cancel(String),
     /// Somebody confirmed the trial; who.
     Confirm(String),
-    /// The child that is being waited for has ended.
-    Ended,
-    /// Something else happened that a waiting loop wants to look at.
-    Look,
+    /// The child of this number has ended. One that was stopped says so when the next one runs already.
+    Ended(u64),
 }
 
 /// The one place where a job waits.
@@ -29,6 +27,8 @@ pub enum Event {
 pub struct Inbox {
     sender: Sender<Event>,
     receiver: Receiver<Event>,
+    /// The number of the child that runs, or ran last.
+    child: u64,
     pub cancelled: Option<String>,
     pub confirmed: Option<String>,
 }
@@ -36,7 +36,7 @@ pub struct Inbox {
 impl Default for Inbox {
     fn default() -> Self {
         let (sender, receiver) = channel();
-        Self { sender, receiver, cancelled: None, confirmed: None }
+        Self { sender, receiver, child: 0, cancelled: None, confirmed: None }
     }
 }
 
@@ -46,7 +46,6 @@ pub enum Woken {
     Cancelled,
     Confirmed,
     ChildEnded,
-    Look,
     Deadline,
 }
 
@@ -57,19 +56,21 @@ impl Inbox {
 
     /// Waits for the next event, or until the deadline.
     pub fn wait(&mut self, deadline: Instant) -> Woken {
-        match self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(Event::Cancel(who)) => {
-                self.cancelled = Some(who);
-                Woken::Cancelled
+        loop {
+            match self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Event::Cancel(who)) => {
+                    self.cancelled = Some(who);
+                    return Woken::Cancelled;
+                }
+                Ok(Event::Confirm(who)) => {
+                    self.confirmed = Some(who);
+                    return Woken::Confirmed;
+                }
+                Ok(Event::Ended(child)) if child == self.child => return Woken::ChildEnded,
+                Ok(Event::Ended(_)) => {}
+                // We hold a sender, so the channel cannot be disconnected; if it were, nothing could come.
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Woken::Deadline,
             }
-            Ok(Event::Confirm(who)) => {
-                self.confirmed = Some(who);
-                Woken::Confirmed
-            }
-            Ok(Event::Ended) => Woken::ChildEnded,
-            Ok(Event::Look) => Woken::Look,
-            // We hold a sender, so the channel cannot be disconnected; if it were, nothing could come.
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Woken::Deadline,
         }
     }
 }
@@ -165,7 +166,8 @@ pub fn run(spec: Spec, inbox: &mut Inbox, log: &Log) -> Result<Ended, RunError> 
     feed(&mut child, spec.stdin);
     let (done, outputs) = channel();
     read_output(&mut child, spec.stdout, log, &done);
-    watch(&child, inbox.sender());
+    inbox.child += 1;
+    watch(&child, inbox.child, inbox.sender());
     let end = await_end(inbox, Instant::now() + spec.limit, spec.on_cancel);
     // The child is not reaped yet, so its process id is still its own.
     stop_group(&child);
@@ -188,7 +190,7 @@ fn await_end(inbox: &mut Inbox, deadline: Instant, on_cancel: OnCancel) -> Woken
         match inbox.wait(deadline) {
             Woken::Cancelled if on_cancel == OnCancel::Stop => return Woken::Cancelled,
             end @ (Woken::ChildEnded | Woken::Deadline) => return end,
-            Woken::Cancelled | Woken::Confirmed | Woken::Look => {}
+            Woken::Cancelled | Woken::Confirmed => {}
         }
     }
 }
@@ -228,13 +230,13 @@ fn drain(mut from: impl Read) {
 }
 
 /// Tells when the child has ended, without reaping it.
-fn watch(child: &Child, sender: Sender<Event>) {
+fn watch(child: &Child, number: u64, sender: Sender<Event>) {
     let pid = pid(child);
     thread::spawn(move || {
         while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
             == Err(nix::errno::Errno::EINTR)
         {}
-        sender.send(Event::Ended)
+        sender.send(Event::Ended(number))
     });
 }
 

@@ -527,7 +527,8 @@ mod tests {
         assert_eq!(error("[boot]\nloader = \"lilo\"\n").0, 2);
         let twice = "[[check]]\nname = \"a\"\ncommand = [\"/bin/true\"]\n".repeat(2);
         assert_eq!(error(&twice).0, 5);
-        let taken = format!("[[access]]\nname = \"timer\"\nkey = \"SHA256:{}\"\nverbs = []\n", "A".repeat(43));
+        let taken =
+            format!("[[access]]\nname = \"timer\"\nkey = \"SHA256:{}\"\nverbs = []\n", "A".repeat(43));
         assert_eq!(error(&taken).0, 2);
         assert!(Config::parse("version = 2").is_err());
     }
