@@ -7,8 +7,8 @@ RUST_TARGET=$(uname -m)-unknown-linux-musl
 needs_fail() { printf '%s: %s\n' "$1" "$2" >&2; exit 69; }
 
 # What nobody can install for us.
-needs_machine() { # needs_machine WHO CACHE_DIR
-  local who=$1 cache=$2 group='' dir minor
+needs_machine() { # needs_machine WHO
+  local who=$1 group='' dir minor
   [ "$(id -u)" = 0 ] || needs_fail "$who" 'not root: containers, accounts and mounts need it'
   if ! grep -qE '^ID(_LIKE)?=.*(debian|ubuntu)' /etc/os-release 2>/dev/null || ! command -v apt-get >/dev/null; then
     needs_fail "$who" 'not Debian or Ubuntu: the packages that are needed come from there'
@@ -26,6 +26,11 @@ needs_machine() { # needs_machine WHO CACHE_DIR
   [ -w "$group/cgroup.procs" ] || needs_fail "$who" 'no cgroup v2 that we may write to below /sys/fs/cgroup (inside a container? give it --privileged --cgroupns=host)'
   unshare --mount --pid --net --uts --ipc --cgroup --fork true 2>/dev/null ||
     needs_fail "$who" 'this machine does not let us make namespaces (inside an unprivileged container?)'
+}
+
+# The cache's file system must be able to carry the hosts' roots; mount itself may have been missing.
+needs_overlay() { # needs_overlay WHO CACHE_DIR
+  local who=$1 cache=$2 dir
   mkdir -p "$cache" || needs_fail "$who" "cannot make $cache"
   dir=$cache/overlay.tmp.$$
   mkdir -p "$dir/lower" "$dir/upper" "$dir/work" "$dir/root"
