@@ -30,7 +30,7 @@ use crate::decide::config::Config;
 use crate::decide::escape::escaped;
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::plan::Plan;
-use crate::decide::policy::{Authorized, Caller, Facts, Identity, identify, judge};
+use crate::decide::policy::{Authorized, Caller, Facts, Identity, WhoseWord, identify, judge};
 use crate::decide::privileged::Platform;
 use crate::decide::request::Request;
 use answers::Word;
@@ -154,8 +154,11 @@ fn machine(platform: Platform, log: Log) -> Result<Machine, Stop> {
 /// Judges, and puts a refusal into the audit log.
 fn permit(machine: Machine, request: Request, caller: &Caller) -> Result<(Machine, Authorized), Stop> {
     let freeze = freeze();
+    let job = answers::current(&machine.store)
+        .or_stop(Code::NotWritable)?
+        .map(|(_, record)| WhoseWord { confirm: record.may_confirm, cancel: record.may_cancel });
     let asked = request.to_string();
-    match judge(&machine.config, caller, request, &Facts { freeze }) {
+    match judge(&machine.config, caller, request, &Facts { freeze, job }) {
         Ok(authorized) => Ok((machine, authorized)),
         Err(refusal) => {
             let identity = identify(&machine.config, caller);

@@ -230,6 +230,8 @@ fn the_verdict_is_the_units_own_when_the_activation_restarts_the_bus_or_systemd(
     host.commit("v1", &Commit::signed().fault("restart-dbus").fault("service-fails"));
     host.ssh(&["switch"]).expect(21);
     assert_settled(&host, &before);
+    // Logins, the fetch's too, wait for the logind that lost its bus.
+    host.root("systemctl restart systemd-logind");
     host.commit("v3", &Commit::signed().fault("reexec"));
     host.ssh(&["switch"]).expect(0);
 }

@@ -141,8 +141,11 @@ impl Machine {
     pub fn units(&mut self) -> Result<Units, ObserveError> {
         let args = ["list-units", "--all", "--output=json", "--no-pager"];
         let ended = self.ask(Program::Systemctl, &args).map_err(|e| ObserveError::Units(e.to_string()))?;
-        Units::parse(&ended.stdout)
-            .ok_or_else(|| ObserveError::Units(format!("systemctl ended with {}", ended.code)))
+        let units = Units::parse(&ended.stdout)
+            .ok_or_else(|| ObserveError::Units(format!("systemctl ended with {}", ended.code)))?;
+        let args = ["show", "*.service", "--property=Id,NRestarts", "--no-pager"];
+        let ended = self.ask(Program::Systemctl, &args).map_err(|e| ObserveError::Units(e.to_string()))?;
+        Ok(units.with_restarts(&ended.text()))
     }
 
     /// Properties of a unit; `None` while systemd cannot be asked.

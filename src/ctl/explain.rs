@@ -20,7 +20,7 @@ pub fn explain(host: &Host, key: Option<&str>, request: &str) -> Result<Code, Ct
     let asked = Request::parse(request.as_bytes()).or_stop(Code::Malformed)?;
     let config = host.read()?;
     let proofs = key.map_or(Ok(Vec::new()), proofs)?;
-    let facts = Facts { freeze: freeze(&host.config.with_file_name("freeze")) };
+    let facts = Facts { freeze: freeze(&host.config.with_file_name("freeze")), job: None };
     let (code, text) = explained(&config, host.platform(), proofs, asked, &facts);
     print(&text)?;
     Ok(code)

@@ -355,6 +355,11 @@ impl Config {
         limits.activation + stop + limits.health + confirm + Duration::from_secs(30)
     }
 
+    /// Whether a unit that was active has to be active again, whatever the systems are.
+    pub fn requires(&self, unit: &str) -> bool {
+        unit == self.sshd.unit.as_str() || self.revert.required_units.iter().any(|u| u.as_str() == unit)
+    }
+
     pub fn branch(&self, verb: Verb) -> &Branch {
         match verb {
             Verb::Switch => &self.refs.switch,

@@ -51,7 +51,11 @@ pub enum UnitState {
 
 /// A snapshot of the units, without nixgate's own and those of login sessions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Units(BTreeMap<String, UnitState>);
+pub struct Units {
+    states: BTreeMap<String, UnitState>,
+    /// How often systemd has started a service again by itself, since somebody started it.
+    restarts: BTreeMap<String, u64>,
+}
 
 impl Units {
     /// From `systemctl list-units --all --output=json`.
@@ -67,39 +71,50 @@ impl Units {
             ["nixgate", "user@", "user-runtime-dir@", "session-", "run-"].iter().any(|p| unit.starts_with(p))
         };
         let kinds = [".service", ".socket", ".mount", ".timer", ".path", ".swap", ".automount"];
-        Some(Self(
-            rows.into_iter()
-                .filter(|row| !ours(&row.unit) && kinds.iter().any(|kind| row.unit.ends_with(kind)))
-                .map(|row| {
-                    let state = match (row.active.as_str(), row.sub.as_str()) {
-                        (_, "auto-restart" | "auto-restart-queued") => UnitState::Restarting,
-                        ("active" | "reloading", _) => UnitState::Active,
-                        ("failed", _) => UnitState::Failed,
-                        _ => UnitState::Other,
-                    };
-                    (row.unit, state)
-                })
-                .collect(),
-        ))
+        let states = rows
+            .into_iter()
+            .filter(|row| !ours(&row.unit) && kinds.iter().any(|kind| row.unit.ends_with(kind)))
+            .map(|row| {
+                let state = match (row.active.as_str(), row.sub.as_str()) {
+                    (_, "auto-restart" | "auto-restart-queued") => UnitState::Restarting,
+                    ("active" | "reloading", _) => UnitState::Active,
+                    ("failed", _) => UnitState::Failed,
+                    _ => UnitState::Other,
+                };
+                (row.unit, state)
+            })
+            .collect();
+        Some(Self { states, restarts: BTreeMap::new() })
+    }
+
+    /// Adds what `systemctl show '*.service' --property=Id,NRestarts` prints: blocks with a blank line between.
+    #[must_use]
+    pub fn with_restarts(mut self, text: &str) -> Self {
+        let blocks = text.split("\n\n").map(properties);
+        self.restarts = blocks
+            .filter_map(|unit| Some(((*unit.get("Id")?).to_owned(), unit.get("NRestarts")?.parse().ok()?)))
+            .filter(|(unit, _): &(String, u64)| self.states.contains_key(unit))
+            .collect();
+        self
     }
 
     pub fn is_active(&self, unit: &str) -> bool {
-        self.0.get(unit) == Some(&UnitState::Active)
+        self.states.get(unit) == Some(&UnitState::Active)
     }
 
-    /// What is broken now and was not before.
+    /// What is broken now and was not before. A service that dies and is started again is well at some moments: it is
+    /// known by its restarts, where it had none before.
     pub fn newly_failed(&self, before: &Self) -> Vec<String> {
-        let broken = |state: &UnitState| matches!(state, UnitState::Failed | UnitState::Restarting);
-        self.0
-            .iter()
-            .filter(|(unit, state)| broken(state) && !before.0.get(*unit).is_some_and(broken))
-            .map(|(unit, _)| unit.clone())
-            .collect()
+        let broken = |units: &Self, unit: &str| {
+            matches!(units.states.get(unit), Some(UnitState::Failed | UnitState::Restarting))
+                || units.restarts.get(unit).is_some_and(|restarts| *restarts > 0)
+        };
+        self.states.keys().filter(|unit| broken(self, unit) && !broken(before, unit)).cloned().collect()
     }
 
     /// What was active before and is not now.
     pub fn lost(&self, before: &Self) -> Vec<String> {
-        let active = before.0.iter().filter(|(_, state)| **state == UnitState::Active);
+        let active = before.states.iter().filter(|(_, state)| **state == UnitState::Active);
         active.map(|(unit, _)| unit.clone()).filter(|unit| !self.is_active(unit)).collect()
     }
 }

@@ -64,6 +64,8 @@ pub enum Refusal {
         "choosing a generation needs an [[access]] table with `generation = true`, because old systems have old holes; plain `rollback` does not"
     )]
     GenerationNotGranted,
+    #[error("{name} may not {verb} the job in progress; who may was settled when it was accepted")]
+    NotThisJob { name: String, verb: Verb },
     #[error("deploys are frozen: {0}; an operator removes /etc/nixgate/freeze")]
     Frozen(String),
 }
@@ -73,9 +75,26 @@ pub enum Refusal {
 pub struct Facts {
     /// The first line of the freeze file, if there is one.
     pub freeze: Option<String>,
+    /// The job in progress, if there is one.
+    pub job: Option<WhoseWord>,
 }
 
-/// The whole policy, but for the word to a running job.
+/// The keys whose `confirm` and `cancel` a job takes, as its record has them; `None`: anybody's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WhoseWord {
+    pub confirm: Option<Vec<String>>,
+    pub cancel: Option<Vec<String>>,
+}
+
+impl WhoseWord {
+    fn takes_word(&self, verb: Verb, identity: &Identity) -> bool {
+        let allowed = if verb == Verb::Confirm { &self.confirm } else { &self.cancel };
+        let own = |keys: &Vec<String>| identity.keys.iter().any(|key| keys.iter().any(|k| k == key.as_str()));
+        allowed.as_ref().is_none_or(own)
+    }
+}
+
+/// The whole policy. Every refusal returns early.
 pub fn judge(
     config: &Config,
     caller: &Caller,
@@ -83,10 +102,12 @@ pub fn judge(
     facts: &Facts,
 ) -> Result<Authorized, Refusal> {
     let identity = identify(config, caller);
-    // Whose word counts was settled when the job was accepted, and stands in its record; the configuration of
-    // now may be the candidate's.
-    if matches!(request, Request::Confirm(_) | Request::Cancel(_)) {
-        return Ok(Authorized { request, identity });
+    if let (Some(job), Some(verb @ (Verb::Confirm | Verb::Cancel))) = (&facts.job, request.verb()) {
+        // Whose word counts was settled when the job was accepted; the configuration of now may be the candidate's.
+        return match job.takes_word(verb, &identity) {
+            true => Ok(Authorized { request, identity }),
+            false => Err(Refusal::NotThisJob { name: identity.name, verb }),
+        };
     }
     let access = grant(config, caller, &identity)?;
     if let (Some(access), Some(verb)) = (access, request.verb())
@@ -211,8 +232,22 @@ mod tests {
     }
 
     #[test]
+    fn whose_word_a_job_takes_was_settled_when_it_was_accepted() {
+        let (none, ci) = (ci("[]", ""), "A".repeat(43));
+        let job = WhoseWord { confirm: Some(vec![format!("SHA256:{ci}")]), cancel: None };
+        let facts = Facts { freeze: None, job: Some(job) };
+        assert_eq!(ask(&none, &gate(Some("A")), "confirm", &facts), Ok(()));
+        assert!(matches!(ask(&none, &gate(Some("B")), "confirm", &facts), Err(Refusal::NotThisJob { .. })));
+        assert_eq!(ask(&none, &gate(Some("B")), "cancel", &facts), Ok(()));
+        assert!(matches!(
+            ask(&none, &gate(Some("A")), "confirm", &Facts::default()),
+            Err(Refusal::NotGranted { .. })
+        ));
+    }
+
+    #[test]
     fn a_freeze_stops_what_is_new_and_leaves_the_way_back_open() {
-        let facts = Facts { freeze: Some("holiday".to_owned()) };
+        let facts = Facts { freeze: Some("holiday".to_owned()), job: None };
         for request in ["switch", "test", "boot"] {
             assert!(matches!(ask(&config(""), &gate(Some("A")), request, &facts), Err(Refusal::Frozen(_))));
         }

@@ -68,8 +68,7 @@ pub enum Word {
     Cancel,
 }
 
-/// `confirm` and `cancel`: a file that the job awaits. Whose word counts stands in the record since the job was
-/// accepted; the configuration of now is the candidate's.
+/// `confirm` and `cancel`: a file that the job awaits. Whose word counts was judged before.
 pub fn tell(
     store: &Store,
     word: Word,
@@ -90,16 +89,10 @@ pub fn tell(
             format_args!("the job in progress is {job}; that one has ended or never was"),
         ));
     }
-    let (allowed, name) = match word {
-        Word::Confirm => (&record.may_confirm, "confirm"),
-        Word::Cancel => (&record.may_cancel, "cancel"),
+    let name = match word {
+        Word::Confirm => "confirm",
+        Word::Cancel => "cancel",
     };
-    let may = allowed
-        .as_ref()
-        .is_none_or(|keys| identity.keys.iter().any(|key| keys.iter().any(|k| k == key.as_str())));
-    if !may {
-        return Err(Stop::new(Code::NotAllowed, format_args!("{} may not {name} this job", identity.name)));
-    }
     if word == Word::Confirm {
         confirmable(&record, peer_pid)?;
     } else if matches!(record.state, State::Committing | State::Reverting) {
@@ -169,6 +162,9 @@ pub fn status(machine: &mut Machine, format: Format) -> Result<String, StoreErro
         out += "note      what runs is not what the next boot starts\n";
     }
     out += &format!("anchor    {}\n", text(state.anchor.clone()));
+    if !state.permanent.is_empty() {
+        out += "committed systems, newest first; * is where the host is:\n";
+    }
     for (index, permanent) in state.permanent.iter().enumerate().rev().take(5) {
         let mark = if index == state.at { "*" } else { " " };
         let commit = permanent.commit.clone().unwrap_or_else(|| "-".to_owned());

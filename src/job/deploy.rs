@@ -6,7 +6,7 @@ use super::revert::revert;
 use super::{source, trial};
 use crate::act::begun::Begun;
 use crate::act::clock;
-use crate::act::machine::{Machine, needs_reboot, profile_system};
+use crate::act::machine::{Machine, needs_reboot, profile_system, running_system};
 use crate::act::process::OnCancel;
 use crate::decide::answer::Code;
 use crate::decide::config::WhenRevertFails;
@@ -177,7 +177,10 @@ pub fn finish(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, o
         }
     };
     let new = begun.record().new.as_deref().and_then(|new| StorePath::parse(new).ok());
-    let reboot = new.filter(|_| outcome.code == Code::Done).map(|system| needs_reboot(&system));
+    let waits =
+        |system: &StorePath| running_system().as_ref() != Some(system) && outcome.state == State::Committed;
+    let reboot =
+        new.filter(|_| outcome.code == Code::Done).map(|system| waits(&system) || needs_reboot(&system));
     let line = outcome.line(begun.record(), reboot, &head).to_string();
     // A revert has said why it began.
     let said = begun.record().failure.as_ref().map(|failure| &failure.why);

@@ -47,7 +47,11 @@ pub fn judge(machine: &mut Machine, baseline: &Baseline, system: &StorePath) -> 
     if running_system().as_ref() != Some(system) {
         return unwell("the running system is not the candidate".to_owned());
     }
-    let failed = machine.units().or_stop(Code::HealthFailed)?.newly_failed(&baseline.units);
+    let units = machine.units().or_stop(Code::HealthFailed)?;
+    if let Some(unit) = units.lost(&baseline.units).iter().find(|unit| machine.config.requires(unit)) {
+        return unwell(format!("{unit} was active and is not; on the host: systemctl status {unit}"));
+    }
+    let failed = units.newly_failed(&baseline.units);
     if !failed.is_empty() {
         let units = failed.join(", ");
         return unwell(format!(

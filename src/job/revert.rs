@@ -83,11 +83,7 @@ fn verdict(machine: &mut Machine, old: &Triple, before: Option<&Units>, stop: St
         (Some(before), Ok(now)) => now.lost(before),
         _ => Vec::new(),
     };
-    let needed = |unit: &String| {
-        let config = &machine.config;
-        unit == config.sshd.unit.as_str() || config.revert.required_units.iter().any(|u| u.as_str() == unit)
-    };
-    if let Some(unit) = lost.iter().find(|unit| needed(unit)) {
+    if let Some(unit) = lost.iter().find(|unit| machine.config.requires(unit)) {
         let what = format!("the old system runs again, but {unit} does not");
         return escalate(machine, &stop, &what);
     }

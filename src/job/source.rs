@@ -191,6 +191,12 @@ fn earlier(
             .and_then(|system| state.permanent.iter().rev().find(|p| p.system == system.as_str()))
             .ok_or_else(|| refuse(foreign))?,
         None => match state.last().ok_or_else(|| refuse(none))? {
+            // It only waits for a boot: nobody has tried it, and what runs is the one before.
+            last if now.is_kept(&last.system)
+                && Some(&now.running) == state.before_last().map(|p| &p.system) =>
+            {
+                state.before_last().unwrap_or(last)
+            }
             last if !now.is_all(&last.system) => last,
             _ => state.before_last().ok_or_else(|| refuse(nothing))?,
         },
