@@ -752,6 +752,21 @@ fn boot_takes_effect_at_the_next_boot_and_stays() {
     is_permanent(&host, &before.running, 3);
 }
 
+#[test]
+fn rollback_takes_back_a_boot_that_has_not_happened_and_activates_nothing() {
+    let host = Host::boot();
+    host.commit("v1", &Commit::signed());
+    host.ssh(&["switch"]).expect(0);
+    let running = host.triple().running;
+    host.commit("v2", &Commit::signed());
+    assert_eq!(host.ssh(&["boot"]).expect(0).value("reboot-required"), "yes");
+    let starts = "systemctl show -P ExecMainStartTimestampMonotonic demo";
+    let before = host.root(starts);
+    host.ssh(&["rollback"]).expect(0);
+    is_permanent(&host, &running, 4);
+    assert_eq!(host.root(starts), before, "no service was restarted");
+}
+
 // ---- rollback ---------------------------------------------------------------------------------------------------------
 
 const BACK: &str = "accepted built checked armed trial";
