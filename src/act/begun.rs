@@ -128,7 +128,7 @@ impl Begun {
         let identity = Identity {
             name: self.record.identity.clone(),
             address: self.record.address.clone(),
-            keys: Vec::new(),
+            proofs: Vec::new(),
         };
         let mut detail: Vec<(&str, String)> = detail.to_vec();
         detail.extend(self.record.commit.iter().map(|c| ("commit", c.clone())));

@@ -40,7 +40,7 @@ fn move_to(store: &Store, commit: &Commit) -> Result<Option<String>, CtlError> {
         return Err(busy(why).into());
     }
     let before = state.anchor.clone();
-    let operator = Identity { name: "operator".to_owned(), address: None, keys: Vec::new() };
+    let operator = Identity { name: "operator".to_owned(), address: None, proofs: Vec::new() };
     let detail = [("commit", commit.to_string()), ("before", before.clone().unwrap_or_default())];
     store.audit(&audit_event("anchor-set", None, &operator, &detail))?;
     state.anchor = Some(commit.to_string());

@@ -7,7 +7,7 @@ use crate::decide::config::{Config, Loader};
 use crate::decide::identity;
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::plan::{Goal, Plan};
-use crate::decide::policy::{Caller, Facts, Identity, judge};
+use crate::decide::policy::{Caller, Facts, Identity, judge, table_of};
 use crate::decide::privileged::{Platform, Program, Row, table};
 use crate::decide::request::Request;
 use crate::decide::value::Fingerprint;
@@ -88,8 +88,8 @@ fn rule(config: &Config, identity: &Identity) -> String {
     let Some(tables) = &config.access else {
         return "no [[access]] table: every key that sshd accepts, all but `rollback GENERATION`".to_owned();
     };
-    match tables.iter().find(|access| identity.keys.contains(&access.key)) {
-        Some(access) => format!("[[access]] name = \"{}\", key = \"{}\"", access.name, access.key),
+    match table_of(tables, &identity.proofs) {
+        Some(access) => format!("[[access]] name = \"{}\", credential {}", access.name, access.credential),
         None => "none".to_owned(),
     }
 }

@@ -3,8 +3,9 @@
 //! Every value is checked by the constructor of its type while it is read, so an error has its line.
 //! Unknown keys are errors. `example.toml` beside this file is the documentation of each key.
 
+use super::access::Access;
 use super::request::Verb;
-use super::value::{Branch, Commit, Fingerprint, Name};
+use super::value::{Branch, Commit, Name};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::time::Duration;
 
@@ -100,29 +101,6 @@ pub enum Signatures {
     Tip,
     /// Nothing is checked. It has to be written out, and `status` shows it.
     None,
-}
-
-/// A name for a key, and what it may ask.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Access {
-    #[serde(deserialize_with = "text")]
-    pub name: Name,
-    #[serde(deserialize_with = "text")]
-    pub key: Fingerprint,
-    #[serde(deserialize_with = "verbs")]
-    pub verbs: Vec<Verb>,
-    /// May choose a generation in `rollback GENERATION`: old systems have old holes.
-    #[serde(default)]
-    pub generation: Generation,
-}
-
-/// Written `generation = true`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Generation {
-    MayChoose,
-    #[default]
-    MayNot,
 }
 
 /// How long each part of a deploy may take.
@@ -334,8 +312,11 @@ impl Config {
         doubled(access.iter().map(|a| a.name.as_str()).collect())
             .map(|name| named("[[access]]", name))
             .or_else(|| {
-                doubled(access.iter().map(|a| a.key.as_str()).collect())
-                    .map(|key| (key, "this key stands in two [[access]] tables; join them".to_owned()))
+                let credentials: Vec<String> = access.iter().map(|a| a.credential.to_string()).collect();
+                doubled(credentials.iter().map(String::as_str).collect()).map(|credential| {
+                    let text = credential.split(' ').next_back().unwrap_or_default().to_owned();
+                    (text, "this credential stands in two [[access]] tables; join them".to_owned())
+                })
             })
             .or_else(|| {
                 doubled(self.checks.iter().map(|c| c.name.as_str()).collect())
@@ -385,7 +366,7 @@ macro_rules! from_text {
         }
     )*};
 }
-from_text!(AbsolutePath, Branch, Commit, Fingerprint, Name, SourceUrl, UnitName);
+from_text!(AbsolutePath, Branch, Commit, Name, SourceUrl, UnitName);
 
 fn text<'de, T: FromText, D: Deserializer<'de>>(d: D) -> Result<T, D::Error> {
     T::from_text(&String::deserialize(d)?).map_err(D::Error::custom)
@@ -398,17 +379,6 @@ fn optional_text<'de, T: FromText, D: Deserializer<'de>>(d: D) -> Result<Option<
 fn units<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<UnitName>, D::Error> {
     let names = Vec::<String>::deserialize(d)?;
     names.iter().map(|name| UnitName::from_text(name).map_err(D::Error::custom)).collect()
-}
-
-fn verbs<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Verb>, D::Error> {
-    let known = super::request::VERBS.map(|(_, name)| name).join(", ");
-    let names = Vec::<String>::deserialize(d)?;
-    names
-        .iter()
-        .map(|name| {
-            Verb::parse(name).ok_or_else(|| D::Error::custom(format!("unknown verb; the verbs are {known}")))
-        })
-        .collect()
 }
 
 fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
@@ -433,12 +403,6 @@ fn version_one<'de, D: Deserializer<'de>>(d: D) -> Result<(), D::Error> {
     match i64::deserialize(d)? {
         1 => Ok(()),
         _ => Err(D::Error::custom("this nixgate reads version = 1 only")),
-    }
-}
-
-impl<'de> Deserialize<'de> for Generation {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Ok(if bool::deserialize(d)? { Self::MayChoose } else { Self::MayNot })
     }
 }
 

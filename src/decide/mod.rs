@@ -1,5 +1,7 @@
 //! Pure decisions. Nothing here reads a file, a clock or the environment, or starts anything.
 
+#[cfg(feature = "host")]
+pub mod access;
 pub mod answer;
 pub mod claim;
 #[cfg(feature = "host")]

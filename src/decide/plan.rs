@@ -1,7 +1,7 @@
 //! What a permitted request means: the steps that it takes. Only [`Authorized`] can become a [`Plan`].
 
 use super::config::{Config, ConfirmMode};
-use super::policy::{Authorized, Identity, keys_that_may};
+use super::policy::{Authorized, Identity, credentials_that_may};
 use super::request::{Request, Verb};
 use super::value::{Branch, Commit, Generation};
 
@@ -62,8 +62,8 @@ impl Plan {
             candidate,
             goal,
             confirm: config.confirm.mode,
-            may_confirm: keys_that_may(config, Verb::Confirm),
-            may_cancel: keys_that_may(config, Verb::Cancel),
+            may_confirm: credentials_that_may(config, Verb::Confirm),
+            may_cancel: credentials_that_may(config, Verb::Cancel),
             request,
             identity,
         })

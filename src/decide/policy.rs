@@ -1,9 +1,9 @@
 //! Who may ask for what. One pure function says yes, at its last line; nothing else can make [`Authorized`].
 
+use super::access::{Access, Generation, spellings};
 use super::claim::{Claim, Proof};
-use super::config::{Access, Config, Generation};
+use super::config::Config;
 use super::request::{Request, Verb};
-use super::value::Fingerprint;
 
 /// Who is on the other end of the socket, as the kernel says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub const UNKNOWN: &str = "unknown";
 pub struct Identity {
     pub name: String,
     pub address: Option<String>,
-    /// What `confirm` and `cancel` are judged by: keys, because names are the configuration's.
-    pub keys: Vec<Fingerprint>,
+    /// What `confirm` and `cancel` are judged by, because names are the configuration's.
+    pub proofs: Vec<Proof>,
 }
 
 /// A request that was allowed. There is no other way to make one than [`judge`].
@@ -79,7 +79,7 @@ pub struct Facts {
     pub job: Option<WhoseWord>,
 }
 
-/// The keys whose `confirm` and `cancel` a job takes, as its record has them; `None`: anybody's.
+/// The credentials whose `confirm` and `cancel` a job takes, as its record has them; `None`: anybody's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WhoseWord {
     pub confirm: Option<Vec<String>>,
@@ -89,7 +89,8 @@ pub struct WhoseWord {
 impl WhoseWord {
     fn takes_word(&self, verb: Verb, identity: &Identity) -> bool {
         let allowed = if verb == Verb::Confirm { &self.confirm } else { &self.cancel };
-        let own = |keys: &Vec<String>| identity.keys.iter().any(|key| keys.iter().any(|k| k == key.as_str()));
+        let spoken: Vec<String> = identity.proofs.iter().flat_map(spellings).collect();
+        let own = |allowed: &Vec<String>| allowed.iter().any(|credential| spoken.contains(credential));
         allowed.as_ref().is_none_or(own)
     }
 }
@@ -139,50 +140,57 @@ fn grant<'c>(
     if *caller == Caller::Timer {
         return Ok(None);
     }
-    match (tables.iter().find(|access| identity.keys.contains(&access.key)), identity.keys.first()) {
+    match (table_of(tables, &identity.proofs), identity.proofs.first()) {
         (Some(access), _) => Ok(Some(access)),
-        (None, Some(key)) => Err(Refusal::UnknownKey(key.to_string())),
+        (None, Some(proof)) => Err(Refusal::UnknownKey(shown(proof))),
         (None, None) => Err(Refusal::NoIdentity),
     }
 }
 
-/// The name of a caller: of its [[access]] table, else its key's fingerprint.
+/// The first table whose credential was proven.
+pub fn table_of<'c>(tables: &'c [Access], proofs: &[Proof]) -> Option<&'c Access> {
+    tables.iter().find(|access| proofs.iter().any(|proof| access.credential.is_proven_by(proof)))
+}
+
+/// A key by its fingerprint; a certificate by its authority's and the key id.
+fn shown(proof: &Proof) -> String {
+    match proof {
+        Proof::Key(key) => key.to_string(),
+        Proof::Certificate { authority, key_id, .. } => format!("{authority}/{}", key_id.as_str()),
+    }
+}
+
+/// The name of a caller: of its [[access]] table, else what it proved.
 pub fn identify(config: &Config, caller: &Caller) -> Identity {
     let claim = match caller {
-        Caller::Timer => return Identity { name: TIMER.to_owned(), address: None, keys: Vec::new() },
+        Caller::Timer => return Identity { name: TIMER.to_owned(), address: None, proofs: Vec::new() },
         Caller::Gate(claim) => claim,
     };
-    let keys: Vec<Fingerprint> = claim
-        .proofs
-        .iter()
-        .map(|proof| match proof {
-            Proof::Key(key) => key.clone(),
-            Proof::Certificate { authority, .. } => authority.clone(),
-        })
-        .collect();
-    let known = config.access.iter().flatten().find(|access| keys.contains(&access.key));
-    let name = match (known, keys.first()) {
+    let known = table_of(config.access.as_deref().unwrap_or_default(), &claim.proofs);
+    let name = match (known, claim.proofs.first()) {
         (Some(access), _) => access.name.to_string(),
-        (None, Some(key)) => key.to_string(),
+        (None, Some(proof)) => shown(proof),
         (None, None) => UNKNOWN.to_owned(),
     };
-    Identity { name, address: claim.address.as_ref().map(|a| a.as_str().to_owned()), keys }
+    let address = claim.address.as_ref().map(|a| a.as_str().to_owned());
+    Identity { name, address, proofs: claim.proofs.clone() }
 }
 
 /// Whose `confirm` or `cancel` a job takes: `None` is anybody's that sshd lets in. It is decided when the job
 /// is accepted, because later the configuration is the candidate's.
-pub fn keys_that_may(config: &Config, verb: Verb) -> Option<Vec<String>> {
+pub fn credentials_that_may(config: &Config, verb: Verb) -> Option<Vec<String>> {
     config.access.as_ref().map(|tables| {
         tables
             .iter()
             .filter(|access| access.verbs.contains(&verb))
-            .map(|access| access.key.to_string())
+            .map(|access| access.credential.to_string())
             .collect()
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::value::Fingerprint;
     use super::*;
 
     fn config(access: &str) -> Config {

@@ -55,7 +55,7 @@ pub struct Record {
     pub new: Option<String>,
     /// What the host was before.
     pub old: Option<Triple>,
-    /// The keys whose `confirm` and `cancel` count; absent: anybody's that sshd lets in.
+    /// The credentials whose `confirm` and `cancel` count; absent: anybody's that sshd lets in.
     pub may_confirm: Option<Vec<String>>,
     pub may_cancel: Option<Vec<String>>,
     /// While a confirmation is awaited: until when, in seconds of CLOCK_BOOTTIME, and when the activation ended, in
