@@ -998,3 +998,32 @@ fn a_freeze_stops_what_is_new_and_not_the_way_back() {
     host.ssh(&["fetch"]).expect(0);
     ended(&host, &host.ssh(&["rollback"]), "rollback", "committed", 0, &[BACK, KEEPS]);
 }
+
+#[test]
+fn a_certificate_is_known_by_its_authority_and_principal_and_not_by_one_of_them() {
+    let host = Host::boot();
+    let dir = std::env::temp_dir().join(format!("nixgate-ca-{}", host.name()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let run = |script: &str| {
+        let mut command = std::process::Command::new("sh");
+        let output = command.current_dir(&dir).args(["-euc", script]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    run(
+        "ssh-keygen -q -t ed25519 -N '' -f authority; ssh-keygen -q -t ed25519 -N '' -f ann; ssh-keygen -q -t ed25519 -N '' -f bob; \
+         ssh-keygen -q -s authority -I ann@laptop -n deployers,deploy ann.pub; ssh-keygen -q -s authority -I bob -n deploy bob.pub",
+    );
+    let authority = run("ssh-keygen -lf authority.pub | cut -d' ' -f2");
+    let line = format!("cert-authority {}", run("cat authority.pub"));
+    host.root(&format!("echo '{line}' >>/etc/ssh/authorized_keys.d/deploy"));
+    let table = format!(
+        "[[access]]\nname = \"people\"\nauthority = \"{authority}\"\nprincipal = \"deployers\"\nverbs = [\"status\"]\n\n[[check]]"
+    );
+    host.config_edit_only("[[check]]", &table);
+    let as_key = |name: &str, verb: &str| host.ssh_as(&dir.join(name).display().to_string(), &[verb]);
+    as_key("ann", "status").expect(0);
+    refused(&as_key("ann", "switch"), 77, "people may not switch");
+    refused(&as_key("bob", "status"), 77, &format!("{authority}/bob"));
+    std::fs::remove_dir_all(&dir).unwrap();
+}
