@@ -559,14 +559,6 @@ fn every_hostile_request_gets_its_answer_through_sshd_and_one_line_in_the_log() 
                 for row in share {
                     let output = line.ask(&row.bytes);
                     let code = match row.expect.as_str() {
-                        // Who may is in the record of the job that runs; none does.
-                        "allow"
-                            if [&b"confirm"[..], b"cancel"]
-                                .iter()
-                                .any(|verb| row.bytes.starts_with(verb)) =>
-                        {
-                            64
-                        }
                         "allow" => 77,
                         "probe" => 0,
                         _ => 64,
