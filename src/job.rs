@@ -33,6 +33,7 @@ use crate::decide::plan::Plan;
 use crate::decide::policy::{Authorized, Caller, Facts, Identity, WhoseWord, identify, judge};
 use crate::decide::privileged::Platform;
 use crate::decide::request::Request;
+use crate::decide::state::State;
 use answers::Word;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -154,9 +155,13 @@ fn machine(platform: Platform, log: Log) -> Result<Machine, Stop> {
 /// Judges, and puts a refusal into the audit log.
 fn permit(machine: Machine, request: Request, caller: &Caller) -> Result<(Machine, Authorized), Stop> {
     let freeze = freeze();
-    let job = answers::current(&machine.store)
-        .or_stop(Code::NotWritable)?
-        .map(|(_, record)| WhoseWord { confirm: record.may_confirm, cancel: record.may_cancel });
+    let job = match request {
+        Request::Confirm(_) | Request::Cancel(_) => {
+            let current = answers::current(&machine.store).or_stop(Code::NotWritable)?;
+            current.map(|(_, record)| WhoseWord { confirm: record.may_confirm, cancel: record.may_cancel })
+        }
+        _ => None,
+    };
     let asked = request.to_string();
     match judge(&machine.config, caller, request, &Facts { freeze, job }) {
         Ok(authorized) => Ok((machine, authorized)),
@@ -219,7 +224,9 @@ fn work(mut machine: Machine, channel: OwnedFd, plan: &Plan) -> Answered {
     machine.log.line(format_args!("job {}: {} by {}", begun.job(), plan.request(), plan.identity().name));
     let _listener = listen(&machine, &begun);
     let (store, job) = (machine.store.clone(), begun.job().clone());
-    let follower = std::thread::spawn(move || follow::follow(&store, &job, channel, follow::Stream::Err));
+    let (tell, told) = std::sync::mpsc::channel();
+    let follower =
+        std::thread::spawn(move || tell.send(follow::follow(&store, &job, channel, follow::Stream::Err)));
     let outcome = deploy::run(&mut machine, &mut begun, &mut state, plan);
     note(&format!(
         "job {}: {} by {}: {} ({})",
@@ -230,9 +237,14 @@ fn work(mut machine: Machine, channel: OwnedFd, plan: &Plan) -> Answered {
         outcome.code.number()
     ));
     deploy::finish(&mut machine, &mut begun, &mut state, &outcome);
+    if begun.state() == State::NeedsOperator {
+        // The caller is told first, but a slow one does not keep a broken host from its restart; and nobody
+        // begins anything before it.
+        let _ = told.recv_timeout(Duration::from_secs(30));
+        deploy::restart_if_configured(&mut machine, &begun);
+    }
     drop::<Lock>(lock);
     let _ = follower.join();
-    deploy::restart_if_configured(&mut machine, &begun);
     Ok(())
 }
 

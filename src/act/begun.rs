@@ -145,7 +145,7 @@ pub fn audit_event(
     detail: &[(&str, String)],
 ) -> Event {
     let mut map: Map<String, Value> =
-        detail.iter().map(|(k, v)| ((*k).to_owned(), Value::from(v.as_str()))).collect();
+        detail.iter().map(|(k, v)| ((*k).to_owned(), Value::from(capped(v)))).collect();
     if let Some(address) = &identity.address {
         map.insert("address".to_owned(), Value::from(address.as_str()));
     }
@@ -157,4 +157,9 @@ pub fn audit_event(
         identity: Some(identity.name.clone()),
         detail: map,
     }
+}
+
+/// A line has to fit into what is read back of the log.
+fn capped(text: &str) -> String {
+    text.chars().take(2048).collect()
 }

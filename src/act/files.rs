@@ -12,7 +12,8 @@ use std::path::{Component, Path, PathBuf};
 /// Replaces a file: write, fsync, rename, fsync of the directory. After an error the old or the new content is
 /// there, whole.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
+    // Two processes may leave the same word for a job.
+    let temporary = path.with_extension(format!("new-{}", std::process::id()));
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o640).open(&temporary)?;
     file.write_all(content)?;

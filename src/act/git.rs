@@ -5,6 +5,7 @@ use super::process::{Ended, RunError, Spec, Stdout};
 use crate::decide::privileged::Program;
 use crate::decide::value::{Branch, Commit};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where an incoming branch lies until its commit is verified.
 const INCOMING: &str = "refs/nixgate/incoming";
@@ -149,9 +150,12 @@ impl Machine {
     }
 
     /// Whether the repository can be reached: what the next deploy will need.
-    pub fn source_answers(&mut self, branch: &Branch) -> Result<bool, RunError> {
+    pub fn source_answers(&mut self, branch: &Branch, limit: Duration) -> Result<bool, RunError> {
         let url = self.config.source.url.as_str().to_owned();
         let name = format!("refs/heads/{branch}");
-        Ok(self.ask_git(&["ls-remote", "--quiet", &url, &name])?.is_success())
+        let mut spec = self.git(&["ls-remote", "--quiet", &url, &name]);
+        spec.stdout = Stdout::Captured;
+        spec.limit = limit;
+        Ok(self.run(spec)?.is_success())
     }
 }

@@ -54,6 +54,12 @@ impl Inbox {
         self.sender.clone()
     }
 
+    /// Who asked the job to stop, up to now.
+    pub fn cancelled(&mut self) -> Option<&str> {
+        while self.wait(Instant::now()) != Woken::Deadline {}
+        self.cancelled.as_deref()
+    }
+
     /// Waits for the next event, or until the deadline.
     pub fn wait(&mut self, deadline: Instant) -> Woken {
         loop {
@@ -151,6 +157,9 @@ const CAPTURE_LIMIT: u64 = 16 << 20;
 /// Runs a child to its end. Whatever ends first, nothing of its process group is left.
 pub fn run(spec: Spec, inbox: &mut Inbox, log: &Log) -> Result<Ended, RunError> {
     let program = spec.argv.first().cloned().unwrap_or_default();
+    if spec.on_cancel == OnCancel::Stop && inbox.cancelled().is_some() {
+        return Err(RunError::Cancelled);
+    }
     let start = |source| RunError::Start { program: program.clone(), source };
     let mut child = Command::new(&program)
         .args(spec.argv.iter().skip(1))
@@ -183,9 +192,6 @@ pub fn run(spec: Spec, inbox: &mut Inbox, log: &Log) -> Result<Ended, RunError> 
 }
 
 fn await_end(inbox: &mut Inbox, deadline: Instant, on_cancel: OnCancel) -> Woken {
-    if inbox.cancelled.is_some() && on_cancel == OnCancel::Stop {
-        return Woken::Cancelled;
-    }
     loop {
         match inbox.wait(deadline) {
             Woken::Cancelled if on_cancel == OnCancel::Stop => return Woken::Cancelled,

@@ -161,7 +161,10 @@ impl HostState {
     }
     /// A rollback to a known system became permanent, now as this generation.
     pub fn go_back(&mut self, system: &str, generation: u32) {
-        let known = self.permanent.iter().take(self.at + 1).rposition(|p| p.system == system);
+        // Below first: the same system may stand above, too. A chosen generation may be above.
+        let is = |p: &Permanent| p.system == system;
+        let below = self.permanent.iter().take(self.at + 1).rposition(is);
+        let known = below.or_else(|| self.permanent.iter().rposition(is));
         if let Some(at) = known {
             self.at = at;
             if let Some(entry) = self.permanent.get_mut(at) {

@@ -126,7 +126,8 @@ fn socket(name: &str, what: &str, connections: u32) -> String {
 }
 
 /// The X- lines keep switch-to-configuration from ending the job that runs it; in the wrong section they do
-/// nothing. There is no sandbox: it would be inherited by what sudo starts, and `--set` would fail in it.
+/// nothing. A stopped job is killed, because an end by SIGTERM counts as a good one and would start no
+/// recovery. There is no sandbox: it would be inherited by what sudo starts, and `--set` would fail in it.
 fn job(platform: Platform) -> String {
     format!(
         "[Unit]\n\
@@ -146,7 +147,7 @@ fn job(platform: Platform) -> String {
          UMask=0027\n\
          WorkingDirectory=/\n\
          OOMScoreAdjust=-500\n\
-         TimeoutStopSec=30\n\
+         KillSignal=SIGKILL\n\
          X-RestartIfChanged=false\n\
          X-StopIfChanged=false\n",
         job = platform.path(Program::NixgateJob),

@@ -74,7 +74,8 @@ pub fn undo(machine: &mut Machine, begun: &Begun, old: &Triple) {
     if !unset {
         let _ = machine.privileged(begun, Row::Unset, SET, OnCancel::GoOn);
     }
-    let entry = now.is_ok_and(|now| now.default == old.default && unset);
+    // Where the boot default cannot be read, the entry is written again: it costs little and is never wrong.
+    let entry = now.is_ok_and(|now| now.default.is_some() && now.default == old.default && unset);
     if !entry {
         machine.reset(begun);
         let _ = machine.privileged(begun, Row::Uncommit, ENTRY, OnCancel::GoOn);

@@ -13,7 +13,7 @@ use crate::decide::config::WhenRevertFails;
 use crate::decide::outcome::{Outcome, Reachability, Stop};
 use crate::decide::plan::{Candidate, Goal, Plan};
 use crate::decide::privileged::Row;
-use crate::decide::record::{HostState, JobResult, Permanent, VERSION};
+use crate::decide::record::{HostState, JobResult, Permanent, Triple, VERSION};
 use crate::decide::state::State;
 use crate::decide::value::StorePath;
 use std::time::Duration;
@@ -59,6 +59,11 @@ fn on_trial(
 ) -> Outcome {
     let good = trial::activate(machine, begun, system)
         .and_then(|()| trial::prove(machine, begun, plan, &before.baseline, system));
+    // The last moment at which a word counts.
+    let good = good.and_then(|reachability| match machine.inbox.cancelled() {
+        None => Ok(reachability),
+        Some(_) => Err(Stop::new(Code::Cancelled, "cancelled before it was made permanent")),
+    });
     let reachability = match good {
         Ok(reachability) => reachability,
         Err(stop) => {
@@ -71,7 +76,7 @@ fn on_trial(
         }
     };
     let outcome = match plan.goal() {
-        Goal::Running => match trial::settle(machine, begun) {
+        Goal::Running => match trial::settle(machine, begun, system.as_str()) {
             Ok(()) => Outcome::good(State::Kept, "kept"),
             Err(stop) => return revert(machine, begun, Some(&before.baseline.units), stop),
         },
@@ -121,7 +126,7 @@ pub enum Direction {
 }
 
 /// The system that nixgate found: the first one that a rollback can go to.
-fn remember_installed(state: &mut HostState, old: &crate::decide::record::Triple) {
+pub fn remember_installed(state: &mut HostState, old: &Triple) {
     let commit = StorePath::parse(&old.profile).ok().and_then(|s| crate::act::machine::revision_of(&s));
     state.advance(Permanent {
         system: old.profile.clone(),
@@ -196,7 +201,9 @@ pub fn finish(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, o
 /// Where a revert failed and the configuration says so: into the boot default.
 pub fn restart_if_configured(machine: &mut Machine, begun: &Begun) {
     let wanted = machine.config.revert.when_it_fails == WhenRevertFails::Reboot;
-    if begun.state() == State::NeedsOperator && wanted {
+    // Only into what ran before: where the commit could not be taken back either, a person has to look.
+    let leads_back = |now: Triple| begun.record().old.as_ref().is_some_and(|old| now.is_kept(&old.profile));
+    if begun.state() == State::NeedsOperator && wanted && machine.triple().is_ok_and(leads_back) {
         let _ = machine.privileged(begun, Row::Reboot, Duration::from_secs(60), OnCancel::GoOn);
     }
 }

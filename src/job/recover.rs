@@ -2,8 +2,8 @@
 //! before each job. Doing it twice changes nothing.
 
 use super::commit::{self, MustRun, await_idle};
-use super::deploy::{Direction, finish, note_permanent, restart_if_configured};
-use super::revert::revert;
+use super::deploy::{Direction, finish, note_permanent, remember_installed, restart_if_configured};
+use super::revert::{revert, undo_a_commit};
 use crate::act::begun::Begun;
 use crate::act::clock;
 use crate::act::machine::{Machine, running_system};
@@ -11,6 +11,7 @@ use crate::act::store::StoreError;
 use crate::decide::answer::Code;
 use crate::decide::outcome::{Outcome, Stop};
 use crate::decide::record::{HostState, Record};
+use crate::decide::request::Verb;
 use crate::decide::state::{Recovery, State};
 use crate::decide::value::{JobId, StorePath};
 
@@ -36,13 +37,17 @@ pub fn recover(machine: &mut Machine) -> Result<(), StoreError> {
 fn outcome(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, record: &Record) -> Outcome {
     let rebooted = record.boot != clock::boot_id();
     match record.state.recovery() {
-        Recovery::Ended => ended(record),
+        Recovery::Ended => ended(begun, state, record),
         Recovery::Forget => {
             let why = "the job died before it changed anything; ask again";
             Outcome::failed(State::Refused, Code::Internal, why)
         }
-        Recovery::Revert if rebooted => by_reboot(machine, begun, record),
+        Recovery::Revert if rebooted => {
+            remember_bad(state, record);
+            by_reboot(machine, begun, record)
+        }
         Recovery::Revert => {
+            remember_bad(state, record);
             await_idle(machine, &["nixgate-revert.service"]);
             revert(machine, begun, None, why_it_failed(record))
         }
@@ -50,10 +55,20 @@ fn outcome(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, reco
     }
 }
 
+/// A trial that killed its job, or the host, is not one for the timer to try again.
+fn remember_bad(state: &mut HostState, record: &Record) {
+    if let (Some(commit), true) = (&record.commit, record.verb != Verb::Rollback.as_str()) {
+        state.remember_bad(commit);
+    }
+}
+
 /// It had ended, and died before it could say so.
-fn ended(record: &Record) -> Outcome {
+fn ended(begun: &Begun, state: &mut HostState, record: &Record) -> Outcome {
     match (&record.failure, record.state) {
-        (None, State::Committed) => Outcome::good(State::Committed, "committed"),
+        (None, State::Committed) => {
+            remember(begun, state, record);
+            Outcome::good(State::Committed, "committed")
+        }
         (None, State::Kept) => Outcome::good(State::Kept, "kept"),
         (None, State::Done) => Outcome::good(State::Done, "unchanged"),
         (failure, state) => {
@@ -62,6 +77,15 @@ fn ended(record: &Record) -> Outcome {
             Outcome::failed(state, code, why)
         }
     }
+}
+
+/// What the job would have written into the state.
+fn remember(begun: &Begun, state: &mut HostState, record: &Record) {
+    if let (true, Some(old)) = (state.permanent.is_empty(), &record.old) {
+        remember_installed(state, old);
+    }
+    let back = record.verb == Verb::Rollback.as_str();
+    note_permanent(begun, state, if back { Direction::Back } else { Direction::Forward });
 }
 
 /// Why a trial that nobody judged is reverted.
@@ -79,6 +103,9 @@ fn why_it_failed(record: &Record) -> Stop {
 fn by_reboot(machine: &mut Machine, begun: &mut Begun, record: &Record) -> Outcome {
     let stop = why_it_failed(record);
     begun.enter_if_possible(&machine.store, State::Reverting, Some(stop.clone().into_failure()));
+    if let Some(old) = &record.old {
+        undo_a_commit(machine, begun, record.state, old);
+    }
     let running = running_system().map(|s| s.to_string()).unwrap_or_default();
     if record.new.as_deref() == Some(running.as_str()) {
         return revert(machine, begun, None, stop);
@@ -102,8 +129,7 @@ fn finish_or_undo(
     if let Some(system) = new.filter(|new| running_system().as_ref() == Some(new))
         && commit::finish(machine, begun, &system, MustRun::Yes).is_ok()
     {
-        let back = record.verb == "rollback";
-        note_permanent(begun, state, if back { Direction::Back } else { Direction::Forward });
+        remember(begun, state, record);
         return Outcome::good(State::Committed, "committed");
     }
     revert(

@@ -3,7 +3,7 @@
 use super::commit::{await_idle, undo};
 use super::trial::{changed_nothing, settle};
 use crate::act::begun::Begun;
-use crate::act::machine::{Machine, running_system};
+use crate::act::machine::{Machine, profile_system, running_system};
 use crate::act::process::{OnCancel, Woken};
 use crate::decide::answer::Code;
 use crate::decide::config::WhenRevertFails;
@@ -26,16 +26,22 @@ pub fn revert(machine: &mut Machine, begun: &mut Begun, before: Option<&Units>, 
             "the record does not say what ran before",
         );
     };
-    if changed_nothing(&stop) && settle(machine, begun).is_ok() {
+    if changed_nothing(&stop) && settle(machine, begun, &old.running).is_ok() {
         return Outcome { result: "refused", ..Outcome::failed(State::Reverted, stop.code, stop.why) };
     }
     machine.log.line(format_args!("returning to {}", old.running));
-    if was == State::Committing {
-        undo(machine, begun, &old);
-    }
+    undo_a_commit(machine, begun, was, &old);
     return_to(machine, begun, &old);
     let _ = machine.privileged(begun, Row::Disarm, Duration::from_secs(60), OnCancel::GoOn);
     verdict(machine, &old, before, stop)
+}
+
+/// A commit may have begun in this process, or in one that died while it took it back.
+pub fn undo_a_commit(machine: &mut Machine, begun: &Begun, was: State, old: &Triple) {
+    let moved = profile_system().is_none_or(|(system, _)| system.as_str() != old.profile);
+    if moved || matches!(was, State::Committing | State::Reverting) {
+        undo(machine, begun, old);
+    }
 }
 
 /// Whichever way leads back: the armed unit, the same command when that unit is gone, or the timer itself
@@ -91,11 +97,22 @@ fn verdict(machine: &mut Machine, old: &Triple, before: Option<&Units>, stop: St
     if !lost.is_empty() {
         why += &format!("; the old system runs again, but these units of it do not: {}", lost.join(", "));
     }
-    if let Ok(now) = machine.triple()
-        && now.profile == old.profile
-        && now.generation != old.generation
-    {
-        why += &format!("; the profile leads to the old system again, now as generation {}", now.generation);
+    match machine.triple() {
+        Ok(now) if now.profile == old.profile && now.default == old.default => {
+            if now.generation != old.generation {
+                let number = now.generation;
+                why += &format!("; the profile leads to the old system again, now as generation {number}");
+            }
+        }
+        Ok(now) => {
+            let default = now.default.as_deref().unwrap_or("unknown");
+            let what = format!(
+                "the old system runs again, but the profile leads to {} and the boot default is {default}",
+                now.profile
+            );
+            return escalate(machine, &stop, &what);
+        }
+        Err(error) => return escalate(machine, &stop, &format!("the old system runs again, but {error}")),
     }
     Outcome::failed(State::Reverted, stop.code, why)
 }
@@ -103,7 +120,7 @@ fn verdict(machine: &mut Machine, old: &Triple, before: Option<&Units>, stop: St
 /// The end of what we can do here. The restart, where it is configured, comes after everybody was told.
 fn escalate(machine: &Machine, stop: &Stop, what: &str) -> Outcome {
     let next = match machine.config.revert.when_it_fails {
-        WhenRevertFails::Reboot => "the host restarts into its boot default",
+        WhenRevertFails::Reboot => "the host restarts, if its boot default is the old system",
         WhenRevertFails::Stay => "an operator is needed: see \"exit 30\" in the README",
     };
     Outcome::failed(State::NeedsOperator, Code::RevertFailed, format!("{}; {what}; {next}", stop.why))

@@ -181,15 +181,20 @@ pub fn changed_nothing(stop: &Stop) -> bool {
     matches!(stop.code, Code::Busy | Code::NeedsBoot)
 }
 
-/// Ends the watch of the dead man's switch in favour of what runs. PID 1 decides the race.
-pub fn settle(machine: &mut Machine, begun: &Begun) -> Result<(), Stop> {
+/// Ends the watch of the dead man's switch in favour of what runs, which has to be this system. PID 1 decides
+/// the race.
+pub fn settle(machine: &mut Machine, begun: &Begun, system: &str) -> Result<(), Stop> {
     let limit = Duration::from_secs(60);
     let ended = step(machine.privileged(begun, Row::Settle, limit, OnCancel::GoOn), Code::CommitFailed)?;
-    let armed = machine.is_busy("nixgate-revert.timer");
-    match (ended.is_success(), armed) {
-        (_, Some(false)) if machine.is_busy("nixgate-revert.service") == Some(false) => Ok(()),
-        _ => Err(Stop::new(Code::CommitFailed, "the dead man's switch could not be disarmed")),
+    let failed = |why| Err(Stop::new(Code::CommitFailed, why));
+    let busy = ["nixgate-revert.timer", "nixgate-revert.service"].map(|unit| machine.is_busy(unit));
+    if !ended.is_success() || busy != [Some(false), Some(false)] {
+        return failed("the dead man's switch could not be disarmed");
     }
+    if running_system().is_none_or(|running| running.as_str() != system) {
+        return failed("the dead man's switch was faster: it returned to the old system");
+    }
+    Ok(())
 }
 
 /// Copies what the activation prints from its root-owned file into the job's log, while it runs.
