@@ -276,3 +276,48 @@ fn sudo_rs_matches_the_same_rules() {
     host.ssh(&["rollback"]).expect(0);
     assert_eq!(host.version(), host.root("cat /nix/var/nix/profiles/system-1-link/demo-version"));
 }
+
+#[test]
+fn a_job_killed_while_it_takes_a_commit_back_is_taken_back_all_the_same() {
+    let host = quick();
+    let before = host.triple();
+    host.commit("v1", &Commit::signed().fault("boot-slow").fault("boot-fails-late"));
+    let client = host.ssh_spawn("ci", &["switch"]);
+    client.await_text("root: Commit", TIMER);
+    // The profile's own lock holds up the undo, so that the kill hits it.
+    host.root("systemd-run --quiet --collect --unit=hold flock /nix/var/nix/profiles/system.lock sleep 600");
+    client.await_text("root: Unset", TIMER);
+    host.root(&format!("kill -9 {}", job_pid(&host)));
+    host.root("systemctl stop hold.service");
+    drop(client.wait());
+    host.await_root("grep -q '\"job\": null' /var/lib/nixgate/state.json", TIMER);
+    let after = host.triple();
+    assert_eq!(after.running, before.running);
+    let leads = |link: &str| host.root(&format!("readlink -f /nix/var/nix/profiles/{link}"));
+    assert_eq!(leads(&after.profile), before.running);
+    assert!(host.root(&format!("cat /boot/loader/entries/{}", after.boot)).contains(&before.running));
+    assert_recorded(&host, "reverted");
+    host.commit("v2", &Commit::signed());
+    host.ssh(&["switch"]).expect(0);
+}
+
+#[test]
+fn what_ended_before_it_could_say_so_moves_the_anchor_when_it_is_recovered() {
+    let host = quick();
+    host.commit("v1", &Commit::signed());
+    host.ssh(&["switch"]).expect(0);
+    host.root("cp -a /var/lib/nixgate/state.json /root/before");
+    let commit = host.commit("v2", &Commit::signed());
+    let answer = host.ssh(&["switch"]).expect(0);
+    let job = answer.value("job").to_owned();
+    // As if the power had gone between the record and the state.
+    host.root(&format!(
+        "sed 's/\"job\": null/\"job\": \"{job}\"/' /root/before >/var/lib/nixgate/state.json; rm /var/lib/nixgate/jobs/{job}/result"
+    ));
+    host.root("systemctl start nixgate-recover.service");
+    assert_recorded(&host, "committed");
+    let status: serde_json::Value = serde_json::from_str(&host.ssh(&["status", "--json"]).stdout).unwrap();
+    assert_eq!(status["anchor"], commit);
+    host.commit("v3", &Commit::signed());
+    host.ssh(&["switch"]).expect(0);
+}

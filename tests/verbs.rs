@@ -1027,3 +1027,38 @@ fn a_certificate_is_known_by_its_authority_and_principal_and_not_by_one_of_them(
     refused(&as_key("bob", "status"), 77, &format!("{authority}/bob"));
     std::fs::remove_dir_all(&dir).unwrap();
 }
+
+#[test]
+fn what_runs_as_a_test_is_checked_again_before_it_becomes_permanent() {
+    let host = Host::boot();
+    host.commit("v1", &Commit::signed());
+    host.ssh(&["test"]).expect(0);
+    let now = host.triple();
+    host.root("echo bad >/run/demo-health");
+    let answer = host.ssh(&["switch"]).expect(13);
+    assert!(answer.stderr.contains("check demo failed"), "{answer:#?}");
+    assert_eq!(host.triple(), now);
+    host.root("echo ok >/run/demo-health; systemd-run --quiet --unit=oldfail false; true");
+    host.await_root("systemctl is-failed oldfail.service", std::time::Duration::from_secs(20));
+    host.ssh(&["switch"]).expect(0);
+}
+
+#[test]
+fn rollback_to_a_generation_above_keeps_its_place_in_the_history() {
+    let host = Host::boot();
+    grant(&host, "ci", ALL, "generation = true");
+    for version in ["v1", "v2"] {
+        host.commit(version, &Commit::signed());
+        host.ssh(&["switch"]).expect(0);
+    }
+    for version in ["v1", "v0"] {
+        host.ssh(&["rollback"]).expect(0);
+        assert_eq!(host.version(), version);
+    }
+    host.ssh(&["rollback", "3"]).expect(0);
+    assert_eq!(host.version(), "v2");
+    host.commit("v3", &Commit::signed());
+    host.ssh(&["switch"]).expect(0);
+    host.ssh(&["rollback"]).expect(0);
+    assert_eq!(host.version(), "v2");
+}
