@@ -321,3 +321,19 @@ fn what_ended_before_it_could_say_so_moves_the_anchor_when_it_is_recovered() {
     host.commit("v3", &Commit::signed());
     host.ssh(&["switch"]).expect(0);
 }
+
+#[test]
+fn a_state_of_another_version_stops_deploys_and_not_status() {
+    let host = Host::boot();
+    host.root(
+        "sed 's/\"v\": 1/\"v\": 2/' /var/lib/nixgate/state.json >/tmp/state || echo '{\"v\":2}' >/tmp/state",
+    );
+    host.root("install -m 0640 -o nixgate -g nixgate /tmp/state /var/lib/nixgate/state.json");
+    let answer = host.ssh(&["switch"]).expect(74);
+    assert!(answer.stderr.contains("version 2"), "{answer:#?}");
+    let status = host.ssh(&["status"]).expect(0);
+    assert!(
+        status.stdout.contains(&host.triple().running) && status.stdout.contains("version 2"),
+        "{status:#?}"
+    );
+}

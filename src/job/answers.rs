@@ -7,7 +7,7 @@ use crate::act::{clock, peer};
 use crate::decide::answer::Code;
 use crate::decide::outcome::Stop;
 use crate::decide::policy::Identity;
-use crate::decide::record::Record;
+use crate::decide::record::{HostState, Record};
 use crate::decide::request::Format;
 use crate::decide::state::State;
 use crate::decide::value::JobId;
@@ -124,8 +124,12 @@ fn confirmable(record: &Record, peer_pid: i32) -> Result<(), Stop> {
 
 /// `status`: where the host stands.
 pub fn status(machine: &mut Machine, format: Format) -> Result<String, StoreError> {
-    let state = machine.store.state()?;
-    let job = current(&machine.store)?;
+    // A state that cannot be read is said; what the host runs is known without it.
+    let (state, problem) = match machine.store.state() {
+        Ok(state) => (state, None),
+        Err(error) => (HostState::default(), Some(error.to_string())),
+    };
+    let job = current(&machine.store).ok().flatten();
     let text = |path: Option<String>| path.unwrap_or_else(|| "unknown".to_owned());
     let running = running_system().map(|s| s.to_string());
     let booted = crate::act::machine::system_at("/run/booted-system").map(|s| s.to_string());
@@ -147,7 +151,7 @@ pub fn status(machine: &mut Machine, format: Format) -> Result<String, StoreErro
                 "age": clock::since_boot().as_secs().saturating_sub(record.accepted_at),
                 "confirm-in": record.confirm_by.map(|by| by.saturating_sub(clock::since_boot().as_secs())),
             })),
-            "newest-job": newest, "audit": head.to_string(),
+            "problem": problem, "newest-job": newest, "audit": head.to_string(),
         });
         return Ok(format!("{value:#}\n"));
     }
@@ -160,6 +164,9 @@ pub fn status(machine: &mut Machine, format: Format) -> Result<String, StoreErro
     );
     if default.is_some() && default != running {
         out += "note      what runs is not what the next boot starts\n";
+    }
+    if let Some(problem) = &problem {
+        out += &format!("problem   {problem}\n");
     }
     out += &format!("anchor    {}\n", text(state.anchor.clone()));
     if !state.permanent.is_empty() {
