@@ -3,9 +3,23 @@
 //! Every value is checked by the constructor of its type while it is read, so an error has its line.
 //! Unknown keys are errors. `example.toml` beside this file is the documentation of each key.
 
+mod checks;
+mod host;
+mod limits;
+mod source;
+mod trial;
+mod values;
+
+pub use checks::Check;
+pub use host::{Boot, Loader, Sshd};
+pub use limits::Limits;
+pub use source::{Refs, Signatures, Source, SourceKind, SourceUrl, Trust};
+pub use trial::{Confirm, ConfirmMode, Revert, WhenRevertFails};
+pub use values::{AbsolutePath, UnitName};
+
 use super::access::Access;
 use super::request::Verb;
-use super::value::{Branch, Commit, Name};
+use super::value::Branch;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::time::Duration;
 
@@ -50,230 +64,6 @@ pub struct Config {
     pub sshd: Sshd,
     #[serde(default, rename = "check")]
     pub checks: Vec<Check>,
-}
-
-/// Where systems come from.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Source {
-    pub kind: SourceKind,
-    #[serde(deserialize_with = "text")]
-    pub url: SourceUrl,
-    /// `nixosConfigurations.<system>`.
-    #[serde(deserialize_with = "text")]
-    pub system: Name,
-    #[serde(default = "default_key", deserialize_with = "text")]
-    pub ssh_key: AbsolutePath,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SourceKind {
-    Flake,
-}
-
-/// The branch that each verb takes its commit from.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Refs {
-    #[serde(deserialize_with = "text")]
-    pub fetch: Branch,
-    #[serde(deserialize_with = "text")]
-    pub switch: Branch,
-    #[serde(deserialize_with = "text")]
-    pub test: Branch,
-    #[serde(deserialize_with = "text")]
-    pub boot: Branch,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct Trust {
-    pub signatures: Signatures,
-    #[serde(deserialize_with = "optional_text")]
-    pub first_commit: Option<Commit>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Signatures {
-    /// The commit that is deployed carries a good signature; its signer vouches for the tree.
-    Tip,
-    /// Nothing is checked. It has to be written out, and `status` shows it.
-    None,
-}
-
-/// How long each part of a deploy may take.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    #[serde(deserialize_with = "duration")]
-    pub fetch: Duration,
-    #[serde(deserialize_with = "duration")]
-    pub build: Duration,
-    #[serde(deserialize_with = "duration")]
-    pub check: Duration,
-    #[serde(deserialize_with = "duration")]
-    pub activation: Duration,
-    #[serde(deserialize_with = "duration")]
-    pub health: Duration,
-    #[serde(deserialize_with = "duration")]
-    pub confirm: Duration,
-    #[serde(deserialize_with = "duration")]
-    pub revert: Duration,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Confirm {
-    pub mode: ConfirmMode,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ConfirmMode {
-    /// Good health is enough; the answer says `reachability=not-proven`.
-    Health,
-    /// Somebody has to reach the host over a new connection and say `confirm`.
-    Required,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct Revert {
-    pub when_it_fails: WhenRevertFails,
-    #[serde(deserialize_with = "units")]
-    pub required_units: Vec<UnitName>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WhenRevertFails {
-    /// Into the untouched boot default.
-    Reboot,
-    /// Call for help: exit 30.
-    Stay,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Boot {
-    pub loader: Loader,
-}
-
-/// Where the boot default can be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Loader {
-    SystemdBoot,
-    Grub,
-    /// Unknown to nixgate: the system profile is taken for the boot default.
-    None,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Sshd {
-    #[serde(deserialize_with = "text")]
-    pub unit: UnitName,
-    pub port: u16,
-}
-
-/// A command of the operator that decides whether a system is well.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Check {
-    #[serde(deserialize_with = "text")]
-    pub name: Name,
-    #[serde(deserialize_with = "argv")]
-    pub command: Vec<String>,
-    #[serde(default = "ten_seconds", deserialize_with = "duration")]
-    pub timeout: Duration,
-}
-
-/// The address of the repository: `ssh://[user@]host[:port]/path` or `https://host[:port]/path`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceUrl(String);
-
-impl SourceUrl {
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        let rule =
-            "a source is ssh://[user@]host[:port]/path or https://host[:port]/path, without a password";
-        let (scheme, rest) = text.split_once("://").ok_or(rule)?;
-        let (authority, path) = rest.split_once('/').ok_or(rule)?;
-        let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let word = |word: &str, also: &[u8]| {
-            word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b) || also.contains(&b))
-                && !word.starts_with('-')
-        };
-        let good = match scheme {
-            "ssh" => word(user, b""),
-            "https" => user.is_empty(),
-            _ => false,
-        } && !host.is_empty()
-            && word(host, b":[]")
-            && !path.is_empty()
-            && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~/+-".contains(&b))
-            && text.len() <= 500;
-        if good { Ok(Self(text.to_owned())) } else { Err(rule) }
-    }
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-    pub fn is_ssh(&self) -> bool {
-        self.0.starts_with("ssh://")
-    }
-}
-
-/// A path that begins with `/` and has no `..` in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AbsolutePath(String);
-
-impl AbsolutePath {
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        let good = text.starts_with('/')
-            && text.len() <= 500
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._/@+-".contains(&b))
-            && !text.split('/').any(|part| part == "..");
-        if good {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("a path is absolute, plain ASCII, without spaces and '..'")
-        }
-    }
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// The full name of a systemd unit.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UnitName(String);
-
-impl UnitName {
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let kinds = [
-            "service",
-            "socket",
-            "mount",
-            "target",
-            "timer",
-            "path",
-            "slice",
-            "scope",
-            "swap",
-            "device",
-            "automount",
-        ];
-        let good = text.len() <= 255
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b))
-            && !text.starts_with(['-', '.'])
-            && text.rsplit_once('.').is_some_and(|(name, kind)| !name.is_empty() && kinds.contains(&kind));
-        if good { Ok(Self(text.to_owned())) } else { Err("a unit is named in full, as in sshd.service") }
-    }
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl Config {
@@ -351,112 +141,10 @@ impl Config {
     }
 }
 
-// --- how values are read ---------------------------------------------------------------------------
-
-/// A value that is made from text by its own constructor.
-trait FromText: Sized {
-    fn from_text(text: &str) -> Result<Self, String>;
-}
-macro_rules! from_text {
-    ($($type:ident),*) => {$(
-        impl FromText for $type {
-            fn from_text(text: &str) -> Result<Self, String> {
-                $type::parse(text).map_err(|why| why.to_string())
-            }
-        }
-    )*};
-}
-from_text!(AbsolutePath, Branch, Commit, Name, SourceUrl, UnitName);
-
-fn text<'de, T: FromText, D: Deserializer<'de>>(d: D) -> Result<T, D::Error> {
-    T::from_text(&String::deserialize(d)?).map_err(D::Error::custom)
-}
-
-fn optional_text<'de, T: FromText, D: Deserializer<'de>>(d: D) -> Result<Option<T>, D::Error> {
-    text(d).map(Some)
-}
-
-fn units<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<UnitName>, D::Error> {
-    let names = Vec::<String>::deserialize(d)?;
-    names.iter().map(|name| UnitName::from_text(name).map_err(D::Error::custom)).collect()
-}
-
-fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
-    let rule = "a time is 1s to 24h, written like \"90s\", \"5m\" or \"1h 30m\"";
-    match humantime::parse_duration(&String::deserialize(d)?) {
-        Ok(time) if (1..=86_400).contains(&time.as_secs()) && time.subsec_nanos() == 0 => Ok(time),
-        _ => Err(D::Error::custom(rule)),
-    }
-}
-
-fn argv<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
-    let words = Vec::<String>::deserialize(d)?;
-    match words.first() {
-        Some(program) if AbsolutePath::parse(program).is_ok() && words.iter().all(|w| !w.contains('\0')) => {
-            Ok(words)
-        }
-        _ => Err(D::Error::custom("a command is a list that begins with the absolute path of a program")),
-    }
-}
-
 fn version_one<'de, D: Deserializer<'de>>(d: D) -> Result<(), D::Error> {
     match i64::deserialize(d)? {
         1 => Ok(()),
         _ => Err(D::Error::custom("this nixgate reads version = 1 only")),
-    }
-}
-
-// --- defaults --------------------------------------------------------------------------------------
-
-fn default_key() -> AbsolutePath {
-    AbsolutePath("/var/lib/nixgate/keys/source".to_owned())
-}
-fn ten_seconds() -> Duration {
-    Duration::from_secs(10)
-}
-impl Default for Refs {
-    fn default() -> Self {
-        let main = Branch::main();
-        Self { fetch: main.clone(), switch: main.clone(), test: main.clone(), boot: main }
-    }
-}
-impl Default for Trust {
-    fn default() -> Self {
-        Self { signatures: Signatures::Tip, first_commit: None }
-    }
-}
-impl Default for Limits {
-    fn default() -> Self {
-        let minutes = |n: u64| Duration::from_secs(n * 60);
-        Self {
-            fetch: minutes(2),
-            build: minutes(60),
-            check: minutes(1),
-            activation: minutes(5),
-            health: minutes(1),
-            confirm: minutes(2),
-            revert: minutes(5),
-        }
-    }
-}
-impl Default for Confirm {
-    fn default() -> Self {
-        Self { mode: ConfirmMode::Health }
-    }
-}
-impl Default for Revert {
-    fn default() -> Self {
-        Self { when_it_fails: WhenRevertFails::Reboot, required_units: Vec::new() }
-    }
-}
-impl Default for Boot {
-    fn default() -> Self {
-        Self { loader: Loader::SystemdBoot }
-    }
-}
-impl Default for Sshd {
-    fn default() -> Self {
-        Self { unit: UnitName("sshd.service".to_owned()), port: 22 }
     }
 }
 
@@ -500,26 +188,6 @@ mod tests {
             format!("[[access]]\nname = \"timer\"\nkey = \"SHA256:{}\"\nverbs = []\n", "A".repeat(43));
         assert_eq!(error(&taken).0, 2);
         assert!(Config::parse("version = 2").is_err());
-    }
-
-    #[test]
-    fn a_source_has_no_way_to_run_a_program() {
-        for bad in [
-            "ext::sh -c id",
-            "ssh://-oProxyCommand=id/x",
-            "ssh://-oProxyCommand=id@h/x",
-            "file:///etc",
-            "git@host:x",
-            "https://user:secret@host/x",
-            "https://host",
-            "ssh://host/a b",
-            "http://host/x",
-            "ssh://h/x?ref=y",
-            "ssh://h/x#y",
-        ] {
-            assert!(SourceUrl::parse(bad).is_err(), "{bad}");
-        }
-        assert!(SourceUrl::parse("https://forge.example.org:8443/team/infra.git").is_ok());
     }
 
     #[test]
