@@ -15,10 +15,12 @@ pub enum Untrusted {
         "the commit is not signed; sign it with an ssh key that stands in /etc/nixgate/allowed_signers (git commit -S, gpg.format ssh)"
     )]
     Unsigned,
-    #[error("the commit carries more than one signature; sign it once")]
+    #[error(
+        "the commit carries more than one signature, or one for another kind of repository; sign it once"
+    )]
     SeveralSignatures,
     #[error(
-        "the commit is signed with PGP, as forges do for merges in the browser; sign it with an ssh key instead (docs/signing.md)"
+        "the commit is signed with PGP, as forges do for merges in the browser; promote it with nixgate-promote, or sign it with an ssh key (docs/signing.md)"
     )]
     Pgp,
     #[error("the commit is signed with X.509; sign it with an ssh key instead (docs/signing.md)")]
@@ -60,8 +62,10 @@ pub fn hashes_to(raw: &[u8], id: &str) -> bool {
     digest == id
 }
 
-/// Takes a commit apart. Exactly one header `gpgsig` and no other that begins so.
-pub fn split(raw: &[u8]) -> Result<Signed, Untrusted> {
+/// Takes a commit apart. Exactly one header with the name that git gives a signature in a repository of this kind of
+/// id (40 digits: `gpgsig`, 64: `gpgsig-sha256`), and no other that begins like it.
+pub fn split(raw: &[u8], id: &str) -> Result<Signed, Untrusted> {
+    let name: &[u8] = if id.len() == 64 { b"gpgsig-sha256 " } else { b"gpgsig " };
     let end = raw.windows(2).position(|pair| pair == b"\n\n").ok_or(Untrusted::Form)?;
     let (header, body) = raw.split_at(end + 1);
     let mut payload = Vec::with_capacity(raw.len());
@@ -87,7 +91,7 @@ pub fn split(raw: &[u8]) -> Result<Signed, Untrusted> {
         if signature.is_some() {
             return Err(Untrusted::SeveralSignatures);
         }
-        signature = Some(line.strip_prefix(b"gpgsig ").ok_or(Untrusted::SeveralSignatures)?.to_vec());
+        signature = Some(line.strip_prefix(name).ok_or(Untrusted::SeveralSignatures)?.to_vec());
     }
     payload.extend_from_slice(body);
     let signature = signature.ok_or(Untrusted::Unsigned)?;
@@ -129,6 +133,8 @@ pub fn not_from_the_future(committed: i64, now: u64) -> Result<(), Untrusted> {
 mod tests {
     use super::*;
 
+    const SHA1: &str = "0123456789012345678901234567890123456789";
+    const SHA256: &str = "0123456789012345678901234567890123456789012345678901234567890123";
     const SIGNATURE: &str = "-----BEGIN SSH SIGNATURE-----\n U1NI\n -----END SSH SIGNATURE-----\n";
 
     fn commit(headers: &str) -> Vec<u8> {
@@ -140,22 +146,24 @@ mod tests {
 
     #[test]
     fn what_was_signed_is_the_commit_without_its_signature_byte_for_byte() {
-        let signed = split(&commit(&format!("gpgsig {SIGNATURE}encoding x\n"))).unwrap();
-        assert_eq!(signed.payload, commit("encoding x\n"));
-        assert_eq!(signed.signature, SIGNATURE.replace("\n ", "\n").into_bytes());
-        assert_eq!(signed.committed, 1_700_000_000);
+        for (name, id) in [("gpgsig", SHA1), ("gpgsig-sha256", SHA256)] {
+            let signed = split(&commit(&format!("{name} {SIGNATURE}encoding x\n")), id).unwrap();
+            assert_eq!(signed.payload, commit("encoding x\n"));
+            assert_eq!(signed.signature, SIGNATURE.replace("\n ", "\n").into_bytes());
+            assert_eq!(signed.committed, 1_700_000_000);
+        }
     }
 
     #[test]
     fn a_merge_tag_and_its_own_signature_belong_to_what_was_signed() {
         let tag = "mergetag object 0\n type commit\n -----BEGIN PGP SIGNATURE-----\n";
-        let signed = split(&commit(&format!("{tag}gpgsig {SIGNATURE}"))).unwrap();
+        let signed = split(&commit(&format!("{tag}gpgsig {SIGNATURE}")), SHA1).unwrap();
         assert_eq!(signed.payload, commit(tag));
     }
 
     #[test]
     fn each_wrong_signature_is_refused_by_name() {
-        let refused = |headers: String| split(&commit(&headers)).unwrap_err();
+        let refused = |headers: String| split(&commit(&headers), SHA1).unwrap_err();
         assert_eq!(refused(String::new()), Untrusted::Unsigned);
         assert_eq!(refused(format!("gpgsig {SIGNATURE}gpgsig {SIGNATURE}")), Untrusted::SeveralSignatures);
         assert_eq!(
@@ -163,16 +171,18 @@ mod tests {
             Untrusted::SeveralSignatures
         );
         assert_eq!(refused(format!("gpgsig-sha256 {SIGNATURE}")), Untrusted::SeveralSignatures);
+        let other = split(&commit(&format!("gpgsig {SIGNATURE}")), SHA256);
+        assert_eq!(other, Err(Untrusted::SeveralSignatures), "the name of the other kind of repository");
         assert_eq!(refused("gpgsig -----BEGIN PGP SIGNATURE-----\n".into()), Untrusted::Pgp);
         assert_eq!(refused("gpgsig -----BEGIN SIGNED MESSAGE-----\n".into()), Untrusted::X509);
         assert_eq!(refused("gpgsig x\n".into()), Untrusted::UnknownKind);
-        assert_eq!(split(b"tree 0"), Err(Untrusted::Form));
+        assert_eq!(split(b"tree 0", SHA1), Err(Untrusted::Form));
     }
 
     #[test]
     fn a_signature_in_the_message_is_no_signature() {
         let raw = format!("tree 0\ncommitter A <a> 1 +0000\n\ngpgsig {SIGNATURE}").into_bytes();
-        assert_eq!(split(&raw), Err(Untrusted::Unsigned));
+        assert_eq!(split(&raw, SHA1), Err(Untrusted::Unsigned));
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub fn verify(
     }
     match machine.config.trust.signatures {
         Signatures::None => machine.log.line("signatures = \"none\": the commit's signature is not checked"),
-        Signatures::Tip => signature(machine, begun, &raw)?,
+        Signatures::Tip => signature(machine, begun, commit, &raw)?,
     }
     forward_only(machine, state, commit)?;
     if begun.record().identity == TIMER && state.bad.iter().any(|bad| bad == commit.as_str()) {
@@ -39,8 +39,8 @@ pub fn verify(
     begun.enter(&machine.store, State::Verified).or_stop(Code::NotWritable)
 }
 
-fn signature(machine: &mut Machine, begun: &Begun, raw: &[u8]) -> Result<(), Stop> {
-    let signed = trust::split(raw).or_stop(Code::NotTrusted)?;
+fn signature(machine: &mut Machine, begun: &Begun, commit: &Commit, raw: &[u8]) -> Result<(), Stop> {
+    let signed = trust::split(raw, commit.as_str()).or_stop(Code::NotTrusted)?;
     trust::not_from_the_future(signed.committed, clock::wall_seconds()).or_stop(Code::NotTrusted)?;
     // Both have to be there, and nobody's but root's: without its list of revoked keys git trusts them all.
     read_trusted(Path::new(ALLOWED_SIGNERS)).or_stop(Code::Misconfigured)?;
