@@ -14,6 +14,8 @@
     clippy::print_stderr
 )]
 
+pub mod job;
+
 use nix::fcntl::{Flock, FlockArg};
 use std::collections::BTreeMap;
 use std::env;
