@@ -179,3 +179,12 @@ fn the_changelog_says_what_is_about_security() {
     assert!(text("CHANGELOG.md").contains("### Security"));
     assert!(EXAMPLE.contains("version = 1"));
 }
+
+#[test]
+fn the_page_of_the_states_is_made_from_their_table() {
+    let path = root().join("docs/states.md");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, nixgate::decide::state::page()).unwrap();
+    }
+    assert_eq!(fs::read_to_string(path).unwrap(), nixgate::decide::state::page());
+}

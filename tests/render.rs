@@ -75,7 +75,7 @@ fn frozen_rows_are_those_of_every_release() {
 
 #[test]
 fn the_states_of_a_record_are_those_of_every_release() {
-    let text: String = STATES.iter().map(|(_, name, ..)| format!("{name}\n")).collect();
+    let text: String = STATES.iter().map(|row| format!("{}\n", row.name)).collect();
     is_what_stands_in("tests/golden/states.txt", &text, File::Frozen);
 }
 
@@ -97,7 +97,7 @@ fn record() -> Record {
         accepted: TIME.into(),
         boot: "b.1".into(),
         accepted_at: 100,
-        state: STATES[6].0,
+        state: STATES[6].state,
         state_at: 107,
         commit: text(COMMIT),
         new: text(SYSTEM),

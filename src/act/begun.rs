@@ -67,33 +67,35 @@ impl Begun {
         self.record.state
     }
 
-    /// Announces a state, before its effect: record, then audit.
+    /// Announces a state, before its effect: record, then audit. What may not follow is refused.
     pub fn enter(&mut self, store: &Store, state: State) -> Result<(), StoreError> {
-        self.set_state(state);
+        self.step(state)?;
         store.write_record(&self.job, &self.record)?;
         self.audit(store, state.as_str(), &[]).map(|_| ())
     }
 
-    /// The same on the way back, where a write that fails must not stop what returns the host.
+    /// The same on the way back, where a write that fails must not stop what returns the host. Nor does a step
+    /// that may not be: the record keeps the state in which recovery knows what to do, and the audit log tells.
     pub fn enter_if_possible(&mut self, store: &Store, state: State, failure: Option<Failure>) {
-        self.set_state(state);
         if failure.is_some() {
             self.record.failure = failure;
         }
-        let why = self.record.failure.as_ref().map(|f| f.why.clone()).unwrap_or_default();
+        let mut why = self.record.failure.as_ref().map(|f| f.why.clone()).unwrap_or_default();
+        if let Err(error) = self.step(state) {
+            why = format!("{error}; {why}");
+        }
         let _ = store.write_record(&self.job, &self.record);
         let _ = self.audit(store, state.as_str(), &[("why", why)]);
     }
 
-    fn set_state(&mut self, state: State) {
-        // The table is held by its own tests; a step outside it is written down rather than lost.
-        debug_assert!(
-            self.record.state == state || self.record.state.may_become(state),
-            "{} {state}",
-            self.record.state
-        );
+    fn step(&mut self, state: State) -> Result<(), StoreError> {
+        let from = self.record.state;
+        if !from.may_become(state) {
+            return Err(StoreError::Step { from, to: state });
+        }
         self.record.state = state;
         self.record.state_at = clock::since_boot().as_secs();
+        Ok(())
     }
 
     /// Facts that the next states rest on; they are on disk with the next [`Begun::enter`].

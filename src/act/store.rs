@@ -4,6 +4,7 @@ use super::files::{self, Lock};
 use super::log::Log;
 use super::{clock, files::replace};
 use crate::decide::record::{self, Event, Head, HostState, JobResult, Record, RecordError};
+use crate::decide::state::State;
 use crate::decide::value::JobId;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -24,6 +25,8 @@ pub enum StoreError {
     Record { path: PathBuf, source: RecordError },
     #[error("the end of the audit log was edited; on the host: nixgatectl audit verify")]
     AuditBroken,
+    #[error("a job that is {from} cannot become {to}; this is a fault in nixgate: please report it")]
+    Step { from: State, to: State },
 }
 
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {

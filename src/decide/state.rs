@@ -1,4 +1,4 @@
-//! The states of a job, what may follow what, and what recovery does in each.
+//! The states of a job: what is on disk in each, what may follow, and what recovery does.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,31 +39,6 @@ pub enum State {
     NeedsOperator,
 }
 
-/// Every state with its spelling, what may follow it, and what recovery does with a job that died in it.
-pub const STATES: [(State, &str, &[State], Recovery); 17] = {
-    use Recovery::{Ended, FinishOrUndo, Forget, Revert};
-    use State::*;
-    [
-        (Accepted, "accepted", &[Fetched, Built, Done, Refused], Forget),
-        (Fetched, "fetched", &[Verified, Refused], Forget),
-        (Verified, "verified", &[Built, Refused], Forget),
-        (Built, "built", &[Checked, Done, Refused], Forget),
-        (Checked, "checked", &[Armed, Healthy, Committing, Refused], Forget),
-        (Armed, "armed", &[Trial, Reverting, Refused], Revert),
-        (Trial, "trial", &[Healthy, Reverting], Revert),
-        (Healthy, "healthy", &[Confirmed, Reverting, Refused], Revert),
-        (Confirmed, "confirmed", &[Committing, Kept, Reverting, Refused], Revert),
-        (Committing, "committing", &[Committed, Reverting], FinishOrUndo),
-        (Committed, "committed", &[], Ended),
-        (Kept, "kept", &[], Ended),
-        (Done, "done", &[], Ended),
-        (Reverting, "reverting", &[Reverted, NeedsOperator], Revert),
-        (Reverted, "reverted", &[], Ended),
-        (Refused, "refused", &[], Ended),
-        (NeedsOperator, "needs-operator", &[], Ended),
-    ]
-};
-
 /// What is owed to a job that died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recovery {
@@ -77,26 +52,117 @@ pub enum Recovery {
     Ended,
 }
 
+/// A state, and all that is known about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    pub state: State,
+    /// As records and audit events spell it.
+    pub name: &'static str,
+    /// What is on disk when this state is: recovery rests on nothing else.
+    pub written: &'static str,
+    /// What happens next. A job that died in this state has done all, some or none of it.
+    pub effect: &'static str,
+    pub next: &'static [State],
+    pub recovery: Recovery,
+}
+
+const fn row(
+    state: State,
+    name: &'static str,
+    written: &'static str,
+    effect: &'static str,
+    next: &'static [State],
+    recovery: Recovery,
+) -> Row {
+    Row { state, name, written, effect, next, recovery }
+}
+
+/// The whole machine. `docs/states.md` is made from it.
+#[rustfmt::skip]
+pub const STATES: [Row; 17] = {
+    use Recovery::{Ended, FinishOrUndo, Forget, Revert};
+    use State::*;
+    [
+        row(Accepted, "accepted", "who asks for what, and whose word counts", "fetch", &[Fetched, Built, Done, Refused], Forget),
+        row(Fetched, "fetched", "the commit", "hash, signature, ancestry", &[Verified, Refused], Forget),
+        row(Verified, "verified", "that the commit may run", "evaluate and build", &[Built, Refused], Forget),
+        row(Built, "built", "the candidate", "pre-flight: keep, stage, check", &[Checked, Done, Refused], Forget),
+        row(Checked, "checked", "the three pointers as they were", "choose the course", &[Armed, Healthy, Committing, Refused], Forget),
+        row(Armed, "armed", "that the dead man's switch may be armed", "arm", &[Trial, Reverting, Refused], Revert),
+        row(Trial, "trial", "that the candidate may run", "activate the candidate, judge its health", &[Healthy, Reverting], Revert),
+        row(Healthy, "healthy", "that the candidate is well", "wait for a confirmation, where one is due", &[Confirmed, Reverting, Refused], Revert),
+        row(Confirmed, "confirmed", "that it may stay", "`test`: disarm", &[Committing, Kept, Reverting, Refused], Revert),
+        row(Committing, "committing", "that profile and boot entry may move", "set the profile, install the boot entry, which disarms", &[Committed, Reverting], FinishOrUndo),
+        row(Committed, "committed", "the end of `switch`, `boot` and `rollback`", "", &[], Ended),
+        row(Kept, "kept", "the end of `test`: it runs until the next boot", "", &[], Ended),
+        row(Done, "done", "the end of `fetch`, and of what was there already", "", &[], Ended),
+        row(Reverting, "reverting", "why, and how the answer will say it", "undo a commit, activate the old system", &[Reverted, NeedsOperator], Revert),
+        row(Reverted, "reverted", "the end of a trial that failed", "", &[], Ended),
+        row(Refused, "refused", "the end of what touched nothing", "", &[], Ended),
+        row(NeedsOperator, "needs-operator", "the end of a revert that failed", "", &[], Ended),
+    ]
+};
+
 impl State {
-    fn row(self) -> (&'static str, &'static [Self], Recovery) {
-        STATES
-            .iter()
-            .find(|(state, ..)| *state == self)
-            .map_or(("", &[], Recovery::Revert), |(_, name, next, recovery)| (name, next, *recovery))
+    /// What may not follow is not entered: see [`crate::act::begun`].
+    pub fn may_become(self, next: Self) -> bool {
+        self == next || self.row().is_some_and(|row| row.next.contains(&next))
     }
     pub fn as_str(self) -> &'static str {
-        self.row().0
-    }
-    pub fn may_become(self, next: Self) -> bool {
-        self.row().1.contains(&next)
+        self.row().map_or("", |row| row.name)
     }
     pub fn recovery(self) -> Recovery {
-        self.row().2
+        self.row().map_or(Recovery::Revert, |row| row.recovery)
     }
     pub fn has_ended(self) -> bool {
         self.recovery() == Recovery::Ended
     }
+    /// Every state has a row; a test holds the table to it.
+    fn row(self) -> Option<&'static Row> {
+        STATES.iter().find(|row| row.state == self)
+    }
 }
+
+impl Recovery {
+    /// What recovery does in the boot in which the job died, and after a restart of the host.
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Forget => ("note its end", "note its end"),
+            Self::Revert => {
+                ("return to the old system", "the boot default did; look at what runs, and note the end")
+            }
+            Self::FinishOrUndo => (
+                "wait until no unit of ours is at work; the candidate runs: finish the commit; else: undo it, and return",
+                "the same",
+            ),
+            Self::Ended => ("say what it had no time to say", "the same"),
+        }
+    }
+}
+
+/// The page `docs/states.md`: the picture and the table.
+pub fn page() -> String {
+    let mut out = String::from(PAGE);
+    out += "```mermaid\nstateDiagram-v2\n    [*] --> accepted\n";
+    for row in STATES {
+        for next in row.next {
+            out += &format!("    {} --> {}\n", row.name, next.as_str());
+        }
+        if row.next.is_empty() {
+            out += &format!("    {} --> [*]\n", row.name);
+        }
+    }
+    out += "```\n\n| state | what is on disk by then | what happens next | a job that died here: same boot | after a restart |\n|---|---|---|---|---|\n";
+    for row in STATES {
+        let (same, restarted) = row.recovery.words();
+        out += &format!("| `{}` | {} | {} | {same} | {restarted} |\n", row.name, row.written, row.effect);
+    }
+    out
+}
+
+const PAGE: &str = "# The states of a job\n\n\
+    Each state is on disk, record first and audit event second, before the effect that it announces. What may not follow a state is refused.\n\
+    This page is made from the table in `src/decide/state.rs` (`UPDATE=1 cargo test --test docs`).\n\n";
 
 impl std::fmt::Display for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -110,29 +176,39 @@ mod tests {
 
     #[test]
     fn every_state_has_one_row_and_its_spelling_is_that_of_the_record() {
-        for (state, name, ..) in STATES {
-            assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{name}\""));
-            assert_eq!(STATES.iter().filter(|(other, ..)| *other == state).count(), 1);
+        for row in STATES {
+            assert_eq!(serde_json::to_string(&row.state).unwrap(), format!("\"{}\"", row.name));
+            assert_eq!(STATES.iter().filter(|other| other.state == row.state).count(), 1);
+            assert_eq!(row.next.is_empty(), row.effect.is_empty(), "{}", row.name);
         }
     }
 
     #[test]
     fn every_state_is_reached_and_every_job_can_end() {
-        for (state, name, next, recovery) in STATES {
-            assert!(
-                state == State::Accepted || STATES.iter().any(|(_, _, n, _)| n.contains(&state)),
-                "{name}"
-            );
-            assert_eq!(next.is_empty(), recovery == Recovery::Ended, "{name}");
+        for row in STATES {
+            let reached = STATES.iter().any(|other| other.next.contains(&row.state));
+            assert!(row.state == State::Accepted || reached, "{}", row.name);
+            assert_eq!(row.next.is_empty(), row.recovery == Recovery::Ended, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn what_may_not_follow_is_told_from_what_may() {
+        assert!(State::Trial.may_become(State::Reverting) && State::Trial.may_become(State::Trial));
+        for (from, to) in [
+            (State::Trial, State::Committing),
+            (State::Built, State::Trial),
+            (State::Reverting, State::Committed),
+            (State::Reverted, State::Reverting),
+        ] {
+            assert!(!from.may_become(to), "{from} {to}");
         }
     }
 
     #[test]
     fn nothing_that_may_have_been_armed_is_forgotten() {
-        for (_, name, next, recovery) in STATES {
-            if next.contains(&State::Reverting) {
-                assert_ne!(recovery, Recovery::Forget, "{name}");
-            }
+        for row in STATES.iter().filter(|row| row.next.contains(&State::Reverting)) {
+            assert_ne!(row.recovery, Recovery::Forget, "{}", row.name);
         }
     }
 }
