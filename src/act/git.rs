@@ -14,6 +14,9 @@ pub const VERIFIED: &str = "refs/heads/verified";
 
 pub const KNOWN_HOSTS: &str = "/etc/nixgate/known_hosts";
 
+/// The largest file that is read out of a commit.
+const LARGEST_FILE: usize = 1 << 20;
+
 /// Hooks, filters, helpers, redirects, submodules, bundles, passwords and background work: all off.
 const SHUT: [&str; 20] = [
     "core.hooksPath=/dev/null",
@@ -137,6 +140,13 @@ impl Machine {
     pub fn commit_object(&mut self, commit: &Commit) -> Result<Option<Vec<u8>>, RunError> {
         let ended = self.ask_git(&["cat-file", "commit", commit.as_str()])?;
         Ok(ended.is_success().then_some(ended.stdout))
+    }
+
+    /// The bytes of a file as a commit has it; `None` where it has no file of this name, or one above a megabyte.
+    /// It can be read as soon as the commit is fetched.
+    pub fn file_at(&mut self, commit: &Commit, path: &str) -> Result<Option<Vec<u8>>, RunError> {
+        let ended = self.ask_git(&["cat-file", "blob", &format!("{commit}:{path}")])?;
+        Ok((ended.is_success() && ended.stdout.len() <= LARGEST_FILE).then_some(ended.stdout))
     }
 
     /// Whether the first commit is the second or an ancestor of it. Anything but a clear yes is no.
