@@ -93,6 +93,7 @@ fn each_of_these_crates_has_one_owner() {
         ("ssh_key::", "decide/identity.rs"),
         ("ssh_encoding::", "decide/identity.rs"),
         ("sha1_checked::", "decide/trust.rs"),
+        ("regex_lite::", "decide/config/probes.rs"),
         ("toml::", "decide/config.rs"),
     ];
     for (name, owner) in owners {

@@ -4,15 +4,19 @@
 //! Unknown keys are errors. `example.toml` beside this file is the documentation of each key.
 
 mod checks;
+mod health;
 mod host;
 mod limits;
+mod probes;
 mod source;
 mod trial;
 mod values;
 
-pub use checks::Check;
+pub use checks::{Check, CheckKind, Http, OWN_CHECKS, When};
+pub use health::{Health, UnitPolicies, UnitPolicy};
 pub use host::{Boot, Loader, Sshd};
 pub use limits::Limits;
+pub use probes::{Endpoint, HttpUrl, Pattern};
 pub use source::{Refs, Signatures, Source, SourceKind, SourceUrl, Trust};
 pub use trial::{Confirm, ConfirmMode, Revert, WhenRevertFails};
 pub use values::{AbsolutePath, UnitName};
@@ -62,6 +66,10 @@ pub struct Config {
     pub boot: Boot,
     #[serde(default)]
     pub sshd: Sshd,
+    #[serde(default)]
+    pub health: Health,
+    #[serde(default)]
+    pub units: UnitPolicies,
     #[serde(default, rename = "check")]
     pub checks: Vec<Check>,
 }
@@ -98,6 +106,10 @@ impl Config {
         if let Some(access) = access.iter().find(|access| taken.contains(&access.name.as_str())) {
             let what = "this name is nixgate's own; choose another".to_owned();
             return Some((format!("\"{}\"", access.name), what));
+        }
+        if let Some(check) = self.checks.iter().find(|check| OWN_CHECKS.contains(&check.name.as_str())) {
+            let what = "a check of this name is nixgate's own; choose another".to_owned();
+            return Some((format!("\"{}\"", check.name), what));
         }
         doubled(access.iter().map(|a| a.name.as_str()).collect())
             .map(|name| named("[[access]]", name))

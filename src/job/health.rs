@@ -5,7 +5,7 @@ use crate::act::machine::Machine;
 use crate::act::machine::running_system;
 use crate::act::process::{OnCancel, RunError, Spec};
 use crate::decide::answer::Code;
-use crate::decide::config::Check;
+use crate::decide::config::{Check, CheckKind, When};
 use crate::decide::observe::Units;
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::plan::{Candidate, Plan};
@@ -38,7 +38,8 @@ pub fn baseline(machine: &mut Machine, plan: &Plan) -> Result<Baseline, Stop> {
     let Candidate::Source { branch, .. } = plan.candidate() else { return Ok(baseline) };
     // The fetch of a moment ago has shown that the source answers.
     baseline.source = Some(branch.clone());
-    baseline.checks = machine.config.checks.clone();
+    let on_trial = machine.config.checks.iter().filter(|check| check.when == When::Trial);
+    baseline.checks = on_trial.cloned().collect();
     for check in baseline.checks.clone() {
         if !passes(machine, &check, check.timeout)? {
             machine.log.line(format_args!("check {}: fails already, before the trial", check.name));
@@ -104,7 +105,11 @@ pub fn judge(machine: &mut Machine, baseline: &Baseline, system: &StorePath) -> 
 
 /// Runs an operator's check, as account nixgate and with nothing in its environment.
 fn passes(machine: &mut Machine, check: &Check, limit: Duration) -> Result<bool, Stop> {
-    let mut spec = Spec::new(check.command.clone(), limit);
+    let CheckKind::Command(command) = &check.kind else {
+        let what = format_args!("check {}: this build runs commands only", check.name);
+        return Err(Stop::new(Code::CheckRefused, what));
+    };
+    let mut spec = Spec::new(command.clone(), limit);
     spec.env = vec![("PATH", machine.platform.bin().to_owned()), ("LC_ALL", "C".to_owned())];
     spec.on_cancel = OnCancel::Stop;
     match machine.run(spec) {

@@ -63,6 +63,41 @@ impl UnitName {
     }
 }
 
+/// The full name of a unit in which `*` stands for any text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitPattern(String);
+
+impl UnitPattern {
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        match UnitName::parse(&text.replace('*', "x")) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(_) => Err("a unit is named in full, and * stands for any text, as in backup-*.service"),
+        }
+    }
+    pub(super) fn matches(&self, unit: &str) -> bool {
+        matches(&self.0, unit)
+    }
+    /// Which of two patterns says more: one without `*`, then the longer one.
+    pub(super) fn weight(&self) -> (bool, usize) {
+        (!self.0.contains('*'), self.0.len())
+    }
+}
+
+/// Each part between two stars at its first place after the one before; the last part at the end.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        match text.split_once(part) {
+            Some((_, after)) => text = after,
+            None => return false,
+        }
+    }
+    text.ends_with(last)
+}
+
 /// A value that is made from text by its own constructor.
 pub(super) trait FromText: Sized {
     fn from_text(text: &str) -> Result<Self, String>;
@@ -99,7 +134,20 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::E
     }
 }
 
-pub(super) fn argv<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+/// The same, or no time at all.
+pub(super) fn duration_or_zero<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    let rule = "a time is 0s to 24h, written like \"0s\", \"90s\" or \"5m\"";
+    match humantime::parse_duration(&String::deserialize(d)?) {
+        Ok(time) if time.as_secs() <= 86_400 && time.subsec_nanos() == 0 => Ok(time),
+        _ => Err(D::Error::custom(rule)),
+    }
+}
+
+pub(super) fn optional_argv<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Vec<String>>, D::Error> {
+    argv(d).map(Some)
+}
+
+fn argv<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
     let words = Vec::<String>::deserialize(d)?;
     match words.first() {
         Some(program) if AbsolutePath::parse(program).is_ok() && words.iter().all(|w| !w.contains('\0')) => {
