@@ -55,14 +55,22 @@ pub enum TrustedError {
 /// Reads a file that only root can change, nor any directory above it. Symbolic links are followed by us, one
 /// directory at a time, so what is checked is what is read.
 pub fn read_trusted(path: &Path) -> Result<String, TrustedError> {
+    String::from_utf8(read_trusted_bytes(path)?).map_err(|error| TrustedError::Io {
+        path: path.to_owned(),
+        source: io::Error::new(io::ErrorKind::InvalidData, error),
+    })
+}
+
+/// The same for a file that need not be text, as the list of revoked keys that `ssh-keygen -k` makes.
+pub fn read_trusted_bytes(path: &Path) -> Result<Vec<u8>, TrustedError> {
     let file = open_trusted(path, 8)?;
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let io = |source| TrustedError::Io { path: path.to_owned(), source };
-    File::from(file).take(1 << 20).read_to_string(&mut text).map_err(io)?;
-    if text.len() >= 1 << 20 {
+    File::from(file).take(1 << 20).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() >= 1 << 20 {
         return Err(TrustedError::Large { path: path.to_owned() });
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 fn open_trusted(path: &Path, links_left: u32) -> Result<OwnedFd, TrustedError> {

@@ -1,7 +1,7 @@
 //! Files: those that decide what root does, the read key, what `render` made, programs, and room.
 
 use super::{Found, Report, install};
-use crate::act::files::read_trusted;
+use crate::act::files::{read_trusted, read_trusted_bytes};
 use crate::act::git::KNOWN_HOSTS;
 use crate::act::keys::{ALLOWED_SIGNERS, REVOKED};
 use crate::act::machine::Machine;
@@ -42,7 +42,7 @@ fn trusted(report: &mut Report, machine: &Machine) {
             let signers = read_trusted(Path::new(ALLOWED_SIGNERS)).map_err(|error| error.to_string());
             report.found(ALLOWED_SIGNERS, signers.and_then(|text| somebody_signs(&text)));
             let mend = |error| format!("{error}; an empty file will do: touch {REVOKED}");
-            report.found(REVOKED, read_trusted(Path::new(REVOKED)).map(drop).map_err(mend));
+            report.found(REVOKED, read_trusted_bytes(Path::new(REVOKED)).map(drop).map_err(mend));
         }
     }
     if machine.config.source.url.is_ssh() {

@@ -3,7 +3,7 @@
 use super::step;
 use crate::act::begun::Begun;
 use crate::act::clock;
-use crate::act::files::{self, read_trusted};
+use crate::act::files::{self, read_trusted, read_trusted_bytes};
 use crate::act::keys::{ALLOWED_SIGNERS, REVOKED};
 use crate::act::machine::{Machine, profile_system, revision_of};
 use crate::decide::answer::Code;
@@ -44,7 +44,7 @@ fn signature(machine: &mut Machine, begun: &Begun, commit: &Commit, raw: &[u8]) 
     trust::not_from_the_future(signed.committed, clock::wall_seconds()).or_stop(Code::NotTrusted)?;
     // Both have to be there, and nobody's but root's: without its list of revoked keys git trusts them all.
     read_trusted(Path::new(ALLOWED_SIGNERS)).or_stop(Code::Misconfigured)?;
-    read_trusted(Path::new(REVOKED)).or_stop(Code::Misconfigured)?;
+    read_trusted_bytes(Path::new(REVOKED)).or_stop(Code::Misconfigured)?;
     let file = machine.store.job_dir(begun.job()).join("signature");
     files::replace(&file, &signed.signature).or_stop(Code::NotWritable)?;
     if step(machine.is_signed_by_allowed(&signed, &file), Code::NotTrusted)? {
