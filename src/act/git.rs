@@ -149,6 +149,11 @@ impl Machine {
         Ok((ended.is_success() && ended.stdout.len() <= LARGEST_FILE).then_some(ended.stdout))
     }
 
+    /// Whether a commit has a file of this name, whatever its size.
+    pub fn has_file(&mut self, commit: &Commit, path: &str) -> Result<bool, RunError> {
+        Ok(self.ask_git(&["cat-file", "-e", &format!("{commit}:{path}")])?.is_success())
+    }
+
     /// Whether the first commit is the second or an ancestor of it. Anything but a clear yes is no.
     pub fn is_ancestor(&mut self, first: &Commit, second: &Commit) -> Result<bool, RunError> {
         Ok(self.ask_git(&["merge-base", "--is-ancestor", first.as_str(), second.as_str()])?.is_success())

@@ -1,8 +1,12 @@
 //! Effects: the kernel, sockets, processes, files. What to do was decided before.
 
+#[cfg(feature = "host")]
+pub mod accounts;
 pub mod authinfo;
 #[cfg(feature = "host")]
 pub mod begun;
+#[cfg(feature = "host")]
+pub mod builder;
 pub mod channel;
 pub mod client;
 #[cfg(feature = "host")]

@@ -2,60 +2,125 @@
 
 use super::git::VERIFIED;
 use super::machine::Machine;
-use super::process::{Ended, RunError, Stdout};
+use super::process::{Ended, RunError, Spec, Stdout};
+use crate::decide::evaluation;
 use crate::decide::privileged::{CANDIDATE_ROOT, Program};
 use crate::decide::value::{Commit, StorePath};
 use std::fs;
 use std::time::Duration;
 
-impl Machine {
-    /// The attribute that is built: a system of the flake.
-    pub fn attribute(&self) -> String {
-        format!("nixosConfigurations.\"{}\".config.system.build.toplevel", self.config.source.system)
-    }
+/// What an evaluation made, as a GC root until it is built.
+const DERIVATION_ROOT: &str = "/var/lib/nixgate/roots/derivation";
 
-    /// Builds the verified commit into `roots/candidate`, a GC root from its first moment.
+impl Machine {
+    /// Whether `flake.lock` locks all that `flake.nix` asks for: exit 0. Only the inputs are evaluated, which are
+    /// literals, and none of them is fetched.
     ///
     /// `--no-write-lock-file` must never be added: it disables `--no-update-lock-file`, and unlocked inputs
     /// would be resolved from the network now.
-    pub fn build(&mut self, commit: &Commit) -> Result<Ended, RunError> {
-        let limit = self.config.limits.build;
-        let (seconds, repository) = (limit.as_secs().to_string(), self.repository());
-        let installable =
-            format!("git+file://{}?ref={VERIFIED}&rev={commit}#{}", repository.display(), self.attribute());
+    pub fn locks_everything(&mut self, commit: &Commit) -> Result<Ended, RunError> {
+        let url = evaluation::flake_url(&self.repository().to_string_lossy(), VERIFIED, commit);
         let args = [
             "--extra-experimental-features",
             "nix-command flakes",
-            "build",
-            "--print-build-logs",
+            "flake",
+            "metadata",
+            "--json",
             "--no-update-lock-file",
             "--no-use-registries",
-            "--pure-eval",
             "--option",
             "accept-flake-config",
             "false",
             "--option",
-            "allow-dirty",
-            "false",
+            "flake-registry",
+            "",
+            &url,
+        ];
+        let spec = self.confined(Program::Nix, &args);
+        self.run(spec)
+    }
+
+    /// Evaluates the verified commit to a derivation, which is a GC root from its first moment. The evaluator that
+    /// knows no `nixConfig` does it, and it knows no cache of evaluations either.
+    pub fn evaluate(&mut self, commit: &Commit) -> Result<Ended, RunError> {
+        let source = &self.config.source;
+        let what = evaluation::of(source, &self.repository().to_string_lossy(), VERIFIED, commit);
+        let import = if source.import_from_derivation { "true" } else { "false" };
+        let args = [
+            "--option",
+            "experimental-features",
+            "nix-command flakes",
+            "--option",
+            "pure-eval",
+            "true",
             "--option",
             "allow-import-from-derivation",
-            "false",
+            import,
             "--option",
             "flake-registry",
             "",
-            "--max-jobs",
-            "auto",
+            "--add-root",
+            DERIVATION_ROOT,
+            "--indirect",
+            "--expr",
+            &what.expression,
+            "--attr",
+            &what.attribute,
+        ];
+        let spec = self.confined(Program::NixInstantiate, &args);
+        self.run(spec)
+    }
+
+    /// What the last evaluation made.
+    pub fn derivation(&self) -> Option<StorePath> {
+        super::machine::system_at(DERIVATION_ROOT).filter(|path| path.as_str().ends_with(".drv"))
+    }
+
+    /// Builds a derivation into `roots/candidate`, a GC root from its first moment, with the host's own builders
+    /// and caches.
+    pub fn build(&mut self, derivation: &StorePath) -> Result<Ended, RunError> {
+        let limit = self.config.limits.build;
+        let (seconds, output) = (limit.as_secs().to_string(), format!("{derivation}^out"));
+        let args = [
+            "--extra-experimental-features",
+            "nix-command",
+            "build",
+            "--print-build-logs",
             "--timeout",
             &seconds,
             "--max-silent-time",
             &seconds,
             "--out-link",
             CANDIDATE_ROOT,
-            &installable,
+            &output,
         ];
         let mut spec = self.program(Program::Nix, &args, limit);
         spec.env.extend(self.nix_environment());
-        self.run(spec)
+        let ended = self.run(spec)?;
+        // The candidate holds what it needs; a link that stays would hold the sources of a build, too.
+        let _ = fs::remove_file(DERIVATION_ROOT);
+        Ok(ended)
+    }
+
+    /// A program that reads what the repository says: it has so much memory and time, and where the host runs out of
+    /// memory all the same, it is the first to go.
+    fn confined(&self, program: Program, args: &[&str]) -> Spec {
+        let limits = &self.config.limits;
+        let mut spec = self.program(program, args, limits.evaluation);
+        let memory = format!("--data={}", limits.evaluation_memory);
+        let words = [
+            self.platform.path(Program::Choom),
+            "-n".to_owned(),
+            "500".to_owned(),
+            "--".to_owned(),
+            self.platform.path(Program::Prlimit),
+            memory,
+            "--".to_owned(),
+        ];
+        spec.argv.splice(0..0, words);
+        spec.env.extend(self.nix_environment());
+        spec.stdout = Stdout::Captured;
+        spec
     }
 
     /// Private directories: a `trusted-settings.json` or a registry of anybody's would be obeyed.
@@ -68,6 +133,7 @@ impl Machine {
             ("XDG_DATA_HOME", "/var/empty".to_owned()),
             ("XDG_STATE_HOME", below("nix/state")),
             ("NIX_CONFIG", String::new()),
+            ("NIX_REMOTE", "daemon".to_owned()),
             ("NIX_USER_CONF_FILES", String::new()),
             ("GIT_CONFIG_NOSYSTEM", "1".to_owned()),
             ("GIT_CONFIG_GLOBAL", "/dev/null".to_owned()),

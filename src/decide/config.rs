@@ -19,7 +19,7 @@ pub use limits::Limits;
 pub use probes::{Endpoint, HttpUrl, Pattern};
 pub use source::{Refs, Signatures, Source, SourceKind, SourceUrl, Trust};
 pub use trial::{Confirm, ConfirmMode, Revert, WhenRevertFails};
-pub use values::{AbsolutePath, UnitName};
+pub use values::{AbsolutePath, AttributePath, RelativePath, UnitName};
 
 use super::access::Access;
 use super::request::Verb;
@@ -100,6 +100,11 @@ impl Config {
         let named = |table: &str, name: String| {
             (format!("\"{name}\""), format!("{table} \"{name}\" stands twice; give each its own name"))
         };
+        if let (SourceKind::Flake, Some(file)) = (self.source.kind, &self.source.file) {
+            let what =
+                "a flake is evaluated from its flake.nix; source.file is for kind = \"nix\"".to_owned();
+            return Some((format!("\"{}\"", file.as_str()), what));
+        }
         let access = self.access.as_deref().unwrap_or_default();
         // Names that nixgate gives itself: the local timer, and callers without a key.
         let taken = [super::policy::TIMER, super::policy::UNKNOWN];
@@ -200,6 +205,9 @@ mod tests {
             format!("[[access]]\nname = \"timer\"\nkey = \"SHA256:{}\"\nverbs = []\n", "A".repeat(43));
         assert_eq!(error(&taken).0, 2);
         assert!(Config::parse("version = 2").is_err());
+        let nix = SMALLEST.replace("flake", "nix") + "file = \"hosts.nix\"\n";
+        assert!(Config::parse(&nix).is_ok());
+        assert_eq!(Config::parse(&nix.replace("nix\"\nurl", "flake\"\nurl")).unwrap_err().line, 6);
     }
 
     #[test]

@@ -3,11 +3,17 @@
 #[cfg(feature = "host")]
 pub mod access;
 pub mod answer;
+#[cfg(feature = "host")]
+pub mod builder;
 pub mod claim;
 #[cfg(feature = "host")]
 pub mod config;
 pub mod escape;
+#[cfg(feature = "host")]
+pub mod evaluation;
 pub mod identity;
+#[cfg(feature = "host")]
+pub mod lock;
 #[cfg(feature = "host")]
 pub mod observe;
 #[cfg(feature = "host")]

@@ -18,13 +18,16 @@ pub enum Platform {
 /// A program that nixgate runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
+    Choom,
     Git,
     Grep,
     Nix,
     NixEnv,
+    NixInstantiate,
     NixStore,
     Nixgate,
     NixgateJob,
+    Prlimit,
     Ssh,
     SshKeygen,
     SshKeyscan,
@@ -57,13 +60,16 @@ impl Platform {
     }
     pub fn path(self, program: Program) -> String {
         let name = match program {
+            Program::Choom => "choom",
             Program::Git => "git",
             Program::Grep => "grep",
             Program::Nix => "nix",
             Program::NixEnv => "nix-env",
+            Program::NixInstantiate => "nix-instantiate",
             Program::NixStore => "nix-store",
             Program::Nixgate => "nixgate",
             Program::NixgateJob => "nixgate-job",
+            Program::Prlimit => "prlimit",
             Program::Ssh => "ssh",
             Program::SshKeygen => "ssh-keygen",
             Program::SshKeyscan => "ssh-keyscan",

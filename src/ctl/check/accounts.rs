@@ -1,32 +1,17 @@
 //! The two accounts: what they are, and that neither is more.
 
 use super::{Found, Report, install, said};
+use crate::act::accounts::groups_of;
 use crate::act::files::read_trusted;
 use crate::act::machine::Machine;
 use crate::act::store::ROOT;
+use crate::decide::builder::plain;
 use crate::decide::observe::properties;
 use crate::decide::privileged::{Platform, Program};
-use nix::unistd::{Group, User, getgrouplist};
-use std::ffi::CString;
+use nix::unistd::User;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-
-/// Whoever is in one of these is root, or can become it.
-const MIGHTY: [&str; 12] = [
-    "adm",
-    "disk",
-    "docker",
-    "incus-admin",
-    "kmem",
-    "kvm",
-    "libvirtd",
-    "lxd",
-    "root",
-    "shadow",
-    "sudo",
-    "wheel",
-];
 
 pub fn look(report: &mut Report, machine: &mut Machine) {
     let platform = machine.platform;
@@ -37,7 +22,7 @@ pub fn look(report: &mut Report, machine: &mut Machine) {
             continue;
         };
         report.found(format!("account {name}"), as_declared(&user, home, shell));
-        report.found(format!("groups of {name}"), plain(&groups(&user)));
+        report.found(format!("groups of {name}"), plain(name, &groups_of(name).unwrap_or_default()));
     }
     report.found("home of deploy", empty_home(Path::new("/var/empty")));
     let mend = |error| format!("{error}; put the public keys of those who may ask there, one a line");
@@ -63,21 +48,6 @@ fn as_declared(user: &User, home: &str, shell: Option<&str>) -> Found {
         )),
         _ => Ok(()),
     }
-}
-
-fn groups(user: &User) -> Vec<String> {
-    let name = CString::new(user.name.as_str()).unwrap_or_default();
-    let ids = getgrouplist(&name, user.gid).unwrap_or_default();
-    ids.into_iter().filter_map(|id| Group::from_gid(id).ok().flatten()).map(|group| group.name).collect()
-}
-
-fn plain(groups: &[String]) -> Found {
-    let mighty: Vec<&str> =
-        groups.iter().map(String::as_str).filter(|group| MIGHTY.contains(group)).collect();
-    if mighty.is_empty() {
-        return Ok(());
-    }
-    Err(format!("it is in {}, which is as good as root; gpasswd --delete ACCOUNT GROUP", mighty.join(", ")))
 }
 
 /// sshd tells every caller of a home that is missing; one that deploy owns could hold files that ssh obeys.
@@ -110,17 +80,5 @@ fn mask(platform: Platform, unit: &str) -> String {
         Platform::Nixos => format!(
             "a login starts one, which outlives the call; in the system's configuration: systemd.units.\"{unit}\".enable = false"
         ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_group_that_is_as_good_as_root_is_named() {
-        let groups = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert!(plain(&groups(&["deploy", "nix-users"])).is_ok());
-        assert!(plain(&groups(&["deploy", "docker", "wheel"])).unwrap_err().contains("docker, wheel"));
     }
 }

@@ -1,15 +1,20 @@
-//! `[limits]`: how long each part of a deploy may take.
+//! `[limits]`: how long each part of a deploy may take, and how much.
 
-use super::values::duration;
+use super::values::{duration, size};
 use serde::Deserialize;
 use std::time::Duration;
 
 /// How long each part of a deploy may take.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Limits {
     #[serde(deserialize_with = "duration")]
     pub fetch: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub evaluation: Duration,
+    /// In bytes, for the evaluating process.
+    #[serde(deserialize_with = "size")]
+    pub evaluation_memory: u64,
     #[serde(deserialize_with = "duration")]
     pub build: Duration,
     #[serde(deserialize_with = "duration")]
@@ -29,6 +34,8 @@ impl Default for Limits {
         let minutes = |n: u64| Duration::from_secs(n * 60);
         Self {
             fetch: minutes(2),
+            evaluation: minutes(10),
+            evaluation_memory: 4 << 30,
             build: minutes(60),
             check: minutes(1),
             activation: minutes(5),

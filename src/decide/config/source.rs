@@ -1,7 +1,7 @@
 //! `[source]`, `[refs]` and `[trust]`: what is deployed, and who has to vouch for it.
 
 use super::super::value::{Branch, Commit, Name};
-use super::values::{AbsolutePath, FromText, optional_text, text};
+use super::values::{AbsolutePath, AttributePath, FromText, RelativePath, optional_text, text};
 use serde::Deserialize;
 
 /// Where systems come from.
@@ -11,9 +11,18 @@ pub struct Source {
     pub kind: SourceKind,
     #[serde(deserialize_with = "text")]
     pub url: SourceUrl,
-    /// `nixosConfigurations.<system>`.
+    /// The name of this host's system in the repository.
     #[serde(deserialize_with = "text")]
     pub system: Name,
+    /// The attribute path of the system, where it is not the usual one of its kind.
+    #[serde(default, deserialize_with = "optional_text")]
+    pub attribute: Option<AttributePath>,
+    /// Of kind `nix` alone: the file that is evaluated.
+    #[serde(default, deserialize_with = "optional_text")]
+    pub file: Option<RelativePath>,
+    /// Whether the evaluation may build and then read what it built.
+    #[serde(default)]
+    pub import_from_derivation: bool,
     #[serde(default = "default_key", deserialize_with = "text")]
     pub ssh_key: AbsolutePath,
 }
@@ -22,6 +31,8 @@ pub struct Source {
 #[serde(rename_all = "kebab-case")]
 pub enum SourceKind {
     Flake,
+    /// A file with a Nix expression.
+    Nix,
 }
 
 /// The branch that each verb takes its commit from.
@@ -87,6 +98,15 @@ impl SourceUrl {
     pub fn is_ssh(&self) -> bool {
         self.0.starts_with("ssh://")
     }
+    /// The name or address of the host.
+    pub fn host(&self) -> &str {
+        let authority = self.0.split('/').nth(2).unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, _)) => address,
+            None => host.split(':').next().unwrap_or_default(),
+        }
+    }
 }
 
 impl FromText for SourceUrl {
@@ -113,6 +133,14 @@ impl Default for Trust {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_host_of_a_source_is_known_without_its_user_and_port() {
+        for url in ["ssh://git@h.example:2222/x", "https://h.example/x", "ssh://h.example/~u/x"] {
+            assert_eq!(SourceUrl::parse(url).unwrap().host(), "h.example", "{url}");
+        }
+        assert_eq!(SourceUrl::parse("ssh://git@[fd00:0::1]:22/x").unwrap().host(), "fd00:0::1");
+    }
 
     #[test]
     fn a_source_has_no_way_to_run_a_program() {

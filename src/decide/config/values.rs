@@ -29,6 +29,61 @@ impl AbsolutePath {
     }
 }
 
+/// A file below the root of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelativePath(String);
+
+impl RelativePath {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let part = |part: &str| {
+            !part.is_empty()
+                && !matches!(part, "." | "..")
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@+-".contains(&b))
+        };
+        if text.len() <= 500 && text.split('/').all(part) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a file of the repository is named from its root, in plain ASCII, without spaces and '..'")
+        }
+    }
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An attribute path: names with dots between them, in quotes where a name has a dot itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttributePath(String);
+
+impl AttributePath {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let rule = "an attribute is named like hosts.\"web1.example.org\".toplevel";
+        let mut rest = after_name(text).ok_or(rule)?;
+        while let Some(more) = rest.strip_prefix('.') {
+            rest = after_name(more).ok_or(rule)?;
+        }
+        if rest.is_empty() && text.len() <= 500 { Ok(Self(text.to_owned())) } else { Err(rule) }
+    }
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What follows the name that a text begins with.
+fn after_name(text: &str) -> Option<&str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    match text.strip_prefix('"') {
+        Some(quoted) => {
+            let (name, rest) = quoted.split_once('"')?;
+            (!name.is_empty() && name.chars().all(|c| plain(c) || c == '.')).then_some(rest)
+        }
+        None => {
+            let rest = text.trim_start_matches(plain);
+            (rest.len() < text.len()).then_some(rest)
+        }
+    }
+}
+
 /// The full name of a systemd unit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UnitName(String);
@@ -111,7 +166,7 @@ macro_rules! from_text {
         }
     )*};
 }
-from_text!(AbsolutePath, Branch, Commit, Name, UnitName);
+from_text!(AbsolutePath, AttributePath, Branch, Commit, Name, RelativePath, UnitName);
 
 pub(super) fn text<'de, T: FromText, D: Deserializer<'de>>(d: D) -> Result<T, D::Error> {
     T::from_text(&String::deserialize(d)?).map_err(D::Error::custom)
@@ -124,6 +179,19 @@ pub(super) fn optional_text<'de, T: FromText, D: Deserializer<'de>>(d: D) -> Res
 pub(super) fn units<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<UnitName>, D::Error> {
     let names = Vec::<String>::deserialize(d)?;
     names.iter().map(|name| UnitName::from_text(name).map_err(D::Error::custom)).collect()
+}
+
+pub(super) fn size<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(d)?;
+    let units = [("M", 20), ("G", 30)];
+    let bytes = units.into_iter().find_map(|(unit, shift)| {
+        let number: u64 = text.strip_suffix(unit).filter(|n| !n.starts_with('+'))?.parse().ok()?;
+        number.checked_mul(1 << shift)
+    });
+    match bytes {
+        Some(bytes) if (16 << 20..=1 << 40).contains(&bytes) => Ok(bytes),
+        _ => Err(D::Error::custom("a size is 16M to 1024G, written like \"512M\" or \"2G\"")),
+    }
 }
 
 pub(super) fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
@@ -154,5 +222,27 @@ fn argv<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
             Ok(words)
         }
         _ => Err(D::Error::custom("a command is a list that begins with the absolute path of a program")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_and_a_file_can_say_nothing_else() {
+        for good in ["web1", "hosts.web1.toplevel", "\"web1.example.org\".system", "a.\"b.c\"", "\"a\".\"b\""]
+        {
+            assert!(AttributePath::parse(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["", ".", "a.", ".a", "a..b", "\"\"", "\"a", "a\"b\"", "\"a\"b", "a b", "a^out", "${x}", "a\\b"]
+        {
+            assert!(AttributePath::parse(bad).is_err(), "{bad}");
+        }
+        assert!(RelativePath::parse("nix/hosts/default.nix").is_ok());
+        for bad in ["", "/etc/x", "a/../b", "..", "./a", "a//b", "a\"b", "a b", "a${b}"] {
+            assert!(RelativePath::parse(bad).is_err(), "{bad}");
+        }
     }
 }
