@@ -61,9 +61,7 @@ pub fn serve(platform: Platform) -> ExitCode {
 
 /// Recovery alone, as a unit of its own.
 pub fn recover_only(platform: Platform) -> ExitCode {
-    let machine = not_root()
-        .and_then(|()| Log::create(Path::new("/dev/null")).or_stop(Code::NotWritable))
-        .and_then(|log| machine(platform, log));
+    let machine = not_root().and_then(|()| machine(platform, Log::nowhere()));
     let result = machine.and_then(|mut machine| match machine.store.lock().or_stop(Code::NotWritable)? {
         None => Ok(()), // A job is alive; the transaction is its own.
         Some(_lock) => recover::recover(&mut machine).or_stop(Code::NotWritable),
@@ -93,8 +91,7 @@ type Answered = Result<(), (OwnedFd, Stop)>;
 
 fn answer(platform: Platform, channel: OwnedFd) -> Answered {
     let asked = hear(&channel).and_then(|(request, caller, pid)| {
-        let log = Log::create(Path::new("/dev/null")).or_stop(Code::NotWritable)?;
-        Ok((permit(machine(platform, log)?, request, &caller)?, pid))
+        Ok((permit(machine(platform, Log::nowhere())?, request, &caller)?, pid))
     });
     let ((mut machine, authorized), pid) = match asked {
         Ok(asked) => asked,

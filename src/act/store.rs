@@ -1,7 +1,7 @@
 //! `/var/lib/nixgate`: the state, the jobs and the audit log.
 
 use super::files::{self, Lock};
-use super::log::Log;
+use super::log::{self, Log};
 use super::{clock, files::replace};
 use crate::decide::record::{self, Event, Head, HostState, JobResult, Record, RecordError};
 use crate::decide::state::State;
@@ -102,7 +102,7 @@ impl Store {
         let directory = self.job_dir(&job);
         fs::create_dir(&directory).map_err(io_at(&directory))?;
         files::sync_directory(&directory).map_err(io_at(&directory))?;
-        let log = Log::create(&directory.join("log")).map_err(io_at(&directory))?;
+        let log = Log::open(&directory.join("log")).map_err(io_at(&directory))?;
         Ok((job, log))
     }
 
@@ -111,7 +111,7 @@ impl Store {
         let mut total = 0;
         for (age, job) in self.jobs()?.iter().rev().enumerate() {
             let directory = self.job_dir(job);
-            total += fs::metadata(directory.join("log")).map_or(0, |m| m.len());
+            total += log::length(&directory.join("log"));
             if age >= keep || (age > 0 && total > bytes) {
                 fs::remove_dir_all(&directory).map_err(io_at(&directory))?;
             }

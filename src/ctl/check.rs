@@ -20,7 +20,6 @@ use crate::decide::config::Config;
 use crate::decide::privileged::Platform;
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -124,8 +123,7 @@ pub fn as_account(host: &Host) -> Result<Code, CtlError> {
 }
 
 fn machine(platform: Platform, config: Config) -> Result<Machine, CtlError> {
-    let log = Log::create(Path::new("/dev/null"))?;
-    Ok(Machine { platform, config, store: Store::new(ROOT), log, inbox: Inbox::default() })
+    Ok(Machine { platform, config, store: Store::new(ROOT), log: Log::nowhere(), inbox: Inbox::default() })
 }
 
 /// What a program prints; `None` if it cannot be started, does not end or says no.

@@ -2,8 +2,9 @@
 //! from the job: a caller that is gone or stalls costs the job nothing.
 
 use crate::act::channel::{limit_sending, send};
+use crate::act::log::Reader;
 use crate::act::store::Store;
-use crate::act::watch::{Change, Tail, Watch};
+use crate::act::watch::{Change, Watch};
 use crate::decide::answer::{MAX_PACKET, Packet};
 use crate::decide::escape::Harmless;
 use crate::decide::record::JobResult;
@@ -25,18 +26,19 @@ const STALL: Duration = Duration::from_secs(60);
 pub fn follow(store: &Store, job: &JobId, channel: OwnedFd, stream: Stream) -> OwnedFd {
     let directory = store.job_dir(job);
     let watch = Watch::new(&directory);
-    let mut tail = Tail::from_start(&directory.join("log"));
+    let mut log = Reader::new(&directory.join("log"));
+    let mut buffer = vec![0; MAX_PACKET / 2];
     let mut filter = Harmless::default();
     let _ = limit_sending(&channel, STALL);
     loop {
         // Looked at before the log: what was written before the result is then in the log.
         let result = store.result(job).ok().flatten();
         loop {
-            let new = tail.read(MAX_PACKET / 2);
+            let new = log.read(&mut buffer);
             if new.is_empty() {
                 break;
             }
-            let text = filter.filter(&new);
+            let text = filter.filter(new);
             let packet = match stream {
                 Stream::Out => Packet::Out(text.as_bytes()),
                 Stream::Err => Packet::Err(text.as_bytes()),

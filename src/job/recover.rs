@@ -24,7 +24,7 @@ pub fn recover(machine: &mut Machine) -> Result<(), StoreError> {
         state.job = None;
         return machine.store.write_state(&state);
     };
-    machine.log = crate::act::log::Log::create(&machine.store.job_dir(&job).join("log"))
+    machine.log = crate::act::log::Log::open(&machine.store.job_dir(&job).join("log"))
         .map_err(|source| StoreError::Io { path: machine.store.job_dir(&job), source })?;
     machine.log.line("the job that worked on this is gone; recovering");
     let mut begun = Begun::resume(job, record.clone());

@@ -34,7 +34,7 @@ fn source(machine: &mut Machine, branch: &Branch) -> Result<(), String> {
     let path = machine.store.path("check.log");
     let _ = fs::remove_file(&path);
     let quiet = machine.log.clone();
-    machine.log = Log::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    machine.log = Log::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let answers = machine.source_answers(branch, machine.config.limits.fetch);
     machine.log = quiet;
     let said = fs::read_to_string(&path).unwrap_or_default();
