@@ -21,6 +21,7 @@ use crate::act::log::Log;
 use crate::act::machine::Machine;
 use crate::act::peer::{Peer, peer};
 use crate::act::process::{Event, Inbox};
+use crate::act::reserve::Reserve;
 use crate::act::store::{ROOT, Store, StoreError};
 use crate::act::syslog::{self, Severity};
 use crate::act::watch::Watch;
@@ -29,7 +30,7 @@ use crate::decide::claim::{self, Claim, MAX_HELLO};
 use crate::decide::config::Config;
 use crate::decide::escape::escaped;
 use crate::decide::outcome::{OrStop, Stop};
-use crate::decide::plan::Plan;
+use crate::decide::plan::{Candidate, Plan};
 use crate::decide::policy::{Authorized, Caller, Facts, Identity, WhoseWord, identify, judge};
 use crate::decide::privileged::Platform;
 use crate::decide::request::Request;
@@ -104,10 +105,12 @@ fn answer(platform: Platform, channel: OwnedFd) -> Answered {
             reply(channel, said.map(|text| (text, String::new())))
         }
         Request::Confirm(job) => {
+            machine.store.set_reserve(Reserve::Spend);
             let told = answers::tell(&machine.store, Word::Confirm, job, &identity, pid);
             reply(channel, told.map(|text| (String::new(), format!("nixgate: {text}\n"))))
         }
         Request::Cancel(job) => {
+            machine.store.set_reserve(Reserve::Spend);
             let told = answers::tell(&machine.store, Word::Cancel, job, &identity, pid);
             reply(channel, told.map(|text| (String::new(), format!("nixgate: {text}\n"))))
         }
@@ -188,7 +191,7 @@ fn freeze() -> Option<String> {
 fn note_refusal(store: &Store, identity: &Identity, request: &str, why: &str) -> Result<(), StoreError> {
     note(&format!("refused {} for {}: {why}", request, identity.name));
     let detail = [("request", request.to_owned()), ("why", why.to_owned())];
-    store.audit(&audit_event("not-allowed", None, identity, &detail)).map(drop)
+    store.audit_refusal(audit_event("not-allowed", None, identity, &detail))
 }
 
 /// What was asked for on standard output, what is said beside it on standard error, and an end.
@@ -248,6 +251,11 @@ fn work(mut machine: Machine, channel: OwnedFd, plan: &Plan) -> Answered {
 fn begin(machine: &mut Machine, plan: &Plan) -> Result<(Begun, crate::decide::record::HostState), Stop> {
     recover::recover(machine).or_stop(Code::NotWritable)?;
     machine.store.prune_jobs(49, 1 << 30).or_stop(Code::NotWritable)?;
+    match plan.candidate() {
+        // The way out of a full disk, too.
+        Candidate::Earlier(_) => machine.store.set_reserve(Reserve::Spend),
+        Candidate::Source { .. } => machine.store.fill_reserve().or_stop(Code::NotWritable)?,
+    }
     let mut state = machine.store.state().or_stop(Code::NotWritable)?;
     let (job, log) = machine.store.new_job().or_stop(Code::NotWritable)?;
     machine.log = log;

@@ -8,11 +8,10 @@
     clippy::print_stderr
 )]
 
+use nixgate::decide::chain::{Event, Head, append};
 use nixgate::decide::config::{Config, EXAMPLE};
 use nixgate::decide::privileged::{Platform, ROWS};
-use nixgate::decide::record::{
-    Built, Event, Failure, Head, HostState, JobResult, Permanent, Record, Triple, append, read,
-};
+use nixgate::decide::record::{Built, Failure, HostState, JobResult, Permanent, Record, Triple, read};
 use nixgate::decide::render::{Content, everything, sshd, sudoers};
 use nixgate::decide::state::STATES;
 use std::collections::BTreeMap;

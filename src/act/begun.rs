@@ -3,9 +3,10 @@
 
 use super::clock;
 use super::store::{Store, StoreError};
+use crate::decide::chain::{Event, Head};
 use crate::decide::plan::Plan;
 use crate::decide::policy::Identity;
-use crate::decide::record::{Event, Failure, Head, HostState, Record, Triple, VERSION};
+use crate::decide::record::{Failure, HostState, Record, Triple, VERSION};
 use crate::decide::state::State;
 use crate::decide::value::JobId;
 use serde_json::{Map, Value};

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "host")]
 pub mod accounts;
+#[cfg(feature = "host")]
+pub mod audit;
 pub mod authinfo;
 #[cfg(feature = "host")]
 pub mod begun;
@@ -28,6 +30,8 @@ pub mod nix;
 pub mod peer;
 #[cfg(feature = "host")]
 pub mod process;
+#[cfg(feature = "host")]
+pub mod reserve;
 #[cfg(feature = "host")]
 pub mod store;
 pub mod syslog;

@@ -1,20 +1,16 @@
-//! `/var/lib/nixgate`: the state, the jobs and the audit log.
+//! `/var/lib/nixgate`: the state and the jobs. The audit log has a file of its own.
 
-use super::files::{self, Lock};
+use super::files::{self, Lock, replace};
 use super::log::{self, Log};
-use super::{clock, files::replace};
-use crate::decide::record::{self, Event, Head, HostState, JobResult, Record, RecordError};
+use super::reserve::{self, Reserve, with_room};
+use crate::decide::record::{self, HostState, JobResult, Record, RecordError};
 use crate::decide::state::State;
 use crate::decide::value::JobId;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub const ROOT: &str = "/var/lib/nixgate";
-
-/// No audit line is longer: every field in it is capped.
-const LONGEST_LINE: u64 = 64 * 1024;
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +25,7 @@ pub enum StoreError {
     Step { from: State, to: State },
 }
 
-fn io_at(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {
+pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {
     move |source| StoreError::Io { path: path.to_owned(), source }
 }
 
@@ -37,11 +33,29 @@ fn io_at(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    reserve: Reserve,
 }
 
 impl Store {
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), reserve: Reserve::Keep }
+    }
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+    pub fn reserve(&self) -> Reserve {
+        self.reserve
+    }
+    /// Sets aside what the end of a transaction will need. A disk too full for that begins none.
+    pub fn fill_reserve(&self) -> Result<(), StoreError> {
+        let path = reserve::path(&self.root);
+        reserve::fill(&path).map_err(io_at(&path))
+    }
+    pub fn set_reserve(&mut self, reserve: Reserve) {
+        self.reserve = reserve;
+    }
+    fn with_room<T>(&self, write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        with_room(self.reserve, &reserve::path(&self.root), write)
     }
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
@@ -61,20 +75,20 @@ impl Store {
         Ok(read_record(&path)?.unwrap_or_default())
     }
     pub fn write_state(&self, state: &HostState) -> Result<(), StoreError> {
-        write_record(&self.path("state.json"), state)
+        self.write_file(&self.path("state.json"), state)
     }
 
     pub fn record(&self, job: &JobId) -> Result<Option<Record>, StoreError> {
         read_record(&self.job_dir(job).join("record"))
     }
     pub fn write_record(&self, job: &JobId, record: &Record) -> Result<(), StoreError> {
-        write_record(&self.job_dir(job).join("record"), record)
+        self.write_file(&self.job_dir(job).join("record"), record)
     }
     pub fn result(&self, job: &JobId) -> Result<Option<JobResult>, StoreError> {
         read_record(&self.job_dir(job).join("result"))
     }
     pub fn write_result(&self, job: &JobId, result: &JobResult) -> Result<(), StoreError> {
-        write_record(&self.job_dir(job).join("result"), result)
+        self.write_file(&self.job_dir(job).join("result"), result)
     }
 
     /// The jobs, oldest first.
@@ -100,7 +114,7 @@ impl Store {
             source: io::ErrorKind::QuotaExceeded.into(),
         })?;
         let directory = self.job_dir(&job);
-        fs::create_dir(&directory).map_err(io_at(&directory))?;
+        self.with_room(|| fs::create_dir(&directory)).map_err(io_at(&directory))?;
         files::sync_directory(&directory).map_err(io_at(&directory))?;
         let log = Log::open(&directory.join("log")).map_err(io_at(&directory))?;
         Ok((job, log))
@@ -122,80 +136,14 @@ impl Store {
     /// Leaves a word for a running job: a file that says who, complete before it can be seen.
     pub fn tell_job(&self, job: &JobId, word: &str, who: &str) -> Result<(), StoreError> {
         let path = self.job_dir(job).join(word);
-        replace(&path, who.as_bytes()).map_err(io_at(&path))
+        self.with_room(|| replace(&path, who.as_bytes())).map_err(io_at(&path))
     }
 
-    fn audit_path(&self) -> PathBuf {
-        self.path("audit/log.jsonl")
+    fn write_file<T: serde::Serialize>(&self, path: &Path, value: &T) -> Result<(), StoreError> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|source| StoreError::Record { path: path.to_owned(), source: source.into() })?;
+        self.with_room(|| replace(path, text.as_bytes())).map_err(io_at(path))
     }
-
-    /// Where the audit log ends, by its last whole line; `nixgatectl audit verify` reads them all.
-    pub fn audit_head(&self) -> Result<Head, StoreError> {
-        let path = self.audit_path();
-        let mut file = match fs::File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Head::start()),
-            Err(error) => return Err(io_at(&path)(error)),
-        };
-        let length = file.metadata().map_err(io_at(&path))?.len();
-        let tail = read_tail(&mut file, length).map_err(io_at(&path))?;
-        record::head_of(&String::from_utf8_lossy(&tail)).ok_or(StoreError::AuditBroken)
-    }
-
-    /// Appends one event: one write, then fdatasync, before the effect that it announces.
-    pub fn audit(&self, event: &Event) -> Result<Head, StoreError> {
-        let path = self.audit_path();
-        let _lock = self.audit_lock()?;
-        self.mend_torn_tail(&path)?;
-        let head = self.audit_head()?;
-        let (line, next) = record::append(&head, event)
-            .map_err(|source| StoreError::Record { path: path.clone(), source: source.into() })?;
-        let mut file =
-            OpenOptions::new().append(true).create(true).mode(0o640).open(&path).map_err(io_at(&path))?;
-        let new = head.seq == 0;
-        match file.write(line.as_bytes()) {
-            Ok(length) if length == line.len() => {}
-            Ok(_) => return Err(io_at(&path)(io::ErrorKind::WriteZero.into())),
-            Err(error) => return Err(io_at(&path)(error)),
-        }
-        file.sync_data().map_err(io_at(&path))?;
-        if new {
-            files::sync_directory(&path).map_err(io_at(&path))?;
-        }
-        Ok(next)
-    }
-
-    /// Two instances may audit at once (a refusal beside a job): the second waits, for one write.
-    fn audit_lock(&self) -> Result<nix::fcntl::Flock<fs::File>, StoreError> {
-        let path = self.path("audit/lock");
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(&path);
-        let file = file.map_err(io_at(&path))?;
-        nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive)
-            .map_err(|(_, error)| io_at(&path)(error.into()))
-    }
-
-    /// What a crash left of a last line is kept beside the log, and cut off.
-    fn mend_torn_tail(&self, path: &Path) -> Result<(), StoreError> {
-        let Ok(mut file) = OpenOptions::new().read(true).write(true).open(path) else { return Ok(()) };
-        let length = file.metadata().map_err(io_at(path))?.len();
-        let tail = read_tail(&mut file, length).map_err(io_at(path))?;
-        let whole = tail.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let (_, torn) = tail.split_at(whole);
-        if torn.is_empty() {
-            return Ok(());
-        }
-        let aside = self.path(&format!("audit/torn-{}", clock::wall_seconds()));
-        replace(&aside, torn).map_err(io_at(&aside))?;
-        file.set_len(length - torn.len() as u64).and_then(|()| file.sync_all()).map_err(io_at(path))
-    }
-}
-
-/// The end of a file, as long as the longest audit line may be.
-fn read_tail(file: &mut fs::File, length: u64) -> io::Result<Vec<u8>> {
-    let mut tail = Vec::new();
-    file.seek(io::SeekFrom::Start(length.saturating_sub(LONGEST_LINE)))?;
-    file.read_to_end(&mut tail)?;
-    Ok(tail)
 }
 
 fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
@@ -207,10 +155,4 @@ fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io_at(path)(error)),
     }
-}
-
-fn write_record<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|source| StoreError::Record { path: path.to_owned(), source: source.into() })?;
-    replace(path, text.as_bytes()).map_err(io_at(path))
 }

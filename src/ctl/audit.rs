@@ -1,14 +1,14 @@
 //! `audit`: is the log whole, and what does it say.
 
 use super::{CtlError, print};
+use crate::act::audit::files_of;
 use crate::decide::answer::Code;
+use crate::decide::chain::{Chain, Head, beginning, through, verify as follow};
 use crate::decide::escape::Harmless;
 use crate::decide::outcome::Stop;
-use crate::decide::record::{Chain, Head, verify as follow};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
 use std::path::Path;
 
 /// How events are shown.
@@ -25,18 +25,15 @@ impl From<bool> for Form {
     }
 }
 
-/// No log yet is an empty one, where its directory is there.
+/// All that is kept, oldest first. No log yet is an empty one, where its directory is there.
 fn read(directory: &Path) -> Result<String, CtlError> {
-    let path = directory.join("log.jsonl");
     let failed = |path: &Path, source| CtlError::Read { path: path.to_owned(), source };
-    match fs::read(&path) {
+    let mut text = String::new();
+    for path in files_of(directory).map_err(|source| failed(directory, source))? {
         // A byte that is no text fits no hash.
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::read_dir(directory).map(|_| String::new()).map_err(|source| failed(directory, source))
-        }
-        Err(source) => Err(failed(&path, source)),
+        text += &String::from_utf8_lossy(&fs::read(&path).map_err(|source| failed(&path, source))?);
     }
+    Ok(text)
 }
 
 pub fn verify(directory: &Path, at: Option<&str>) -> Result<Code, CtlError> {
@@ -48,7 +45,7 @@ pub fn verify(directory: &Path, at: Option<&str>) -> Result<Code, CtlError> {
 
 /// What the log is, or what is wrong with it and what to do.
 pub fn judge(text: &str, at: Option<&Head>) -> Result<String, String> {
-    let (head, torn) = match follow(Head::start(), text) {
+    let (head, torn) = match follow(text) {
         Chain::Whole(head) => (head, 0),
         Chain::Torn(head, length) => (head, length),
         Chain::Broken(line) => {
@@ -75,9 +72,17 @@ fn contains(text: &str, head: &Head, at: &Head) -> Result<(), String> {
     if at.seq > head.seq {
         return Err(format!("audit log: it ends at {} and was cut: event {} is missing", head.seq, at.seq));
     }
-    let lines = usize::try_from(at.seq).unwrap_or(usize::MAX);
-    let until: String = text.split_inclusive('\n').take(lines).collect();
-    match follow(Head::start(), &until) {
+    let start = beginning(text).unwrap_or_else(Head::start);
+    let Some(lines) = at.seq.checked_sub(start.seq) else {
+        return Err(format!(
+            "audit log: event {} is no longer kept; the first one that is: {}",
+            at.seq,
+            start.seq + 1
+        ));
+    };
+    let until: String =
+        text.split_inclusive('\n').take(usize::try_from(lines).unwrap_or(usize::MAX)).collect();
+    match through(start, &until) {
         Chain::Whole(found) if found == *at => Ok(()),
         _ => Err(format!("audit log: event {} is another one: the log was written anew", at.seq)),
     }
@@ -123,7 +128,7 @@ fn shown(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::record::{Event, append};
+    use crate::decide::chain::{Event, append};
 
     fn log(events: u64) -> (String, Vec<Head>) {
         let (mut text, mut heads) = (String::new(), vec![Head::start()]);

@@ -1,7 +1,8 @@
 //! How a job ends, and the line that says so.
 
 use super::answer::{Code, LastLine};
-use super::record::{Failure, Head, Record};
+use super::chain::Head;
+use super::record::{Failure, Record};
 use super::state::State;
 
 /// Why a job stops where it is: a code of the contract, what happened and what to do.

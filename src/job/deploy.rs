@@ -8,6 +8,7 @@ use crate::act::begun::Begun;
 use crate::act::clock;
 use crate::act::machine::{Machine, needs_reboot, profile_system, running_system};
 use crate::act::process::OnCancel;
+use crate::act::reserve::Reserve;
 use crate::decide::answer::Code;
 use crate::decide::config::WhenRevertFails;
 use crate::decide::outcome::{Outcome, Reachability, Stop};
@@ -31,6 +32,8 @@ pub fn run(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, plan
         Ok(before) => before,
         Err(stop) => return refused(stop),
     };
+    // From here on there is something to come back from.
+    machine.store.set_reserve(Reserve::Spend);
     match before.course {
         Course::Nothing => unchanged(begun, state, plan),
         Course::Boot => make_permanent(machine, begun, state, plan, &before, &system, MustRun::No),
@@ -178,7 +181,7 @@ pub fn finish(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, o
         Ok(head) => head,
         Err(error) => {
             machine.log.line(format_args!("{error}"));
-            crate::decide::record::Head::start()
+            crate::decide::chain::Head::start()
         }
     };
     let new = begun.record().new.as_deref().and_then(|new| StorePath::parse(new).ok());

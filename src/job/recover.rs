@@ -7,6 +7,7 @@ use super::revert::{revert, undo_a_commit};
 use crate::act::begun::Begun;
 use crate::act::clock;
 use crate::act::machine::{Machine, running_system};
+use crate::act::reserve::Reserve;
 use crate::act::store::StoreError;
 use crate::decide::answer::Code;
 use crate::decide::outcome::{Outcome, Stop};
@@ -27,9 +28,11 @@ pub fn recover(machine: &mut Machine) -> Result<(), StoreError> {
     machine.log = crate::act::log::Log::open(&machine.store.job_dir(&job).join("log"))
         .map_err(|source| StoreError::Io { path: machine.store.job_dir(&job), source })?;
     machine.log.line("the job that worked on this is gone; recovering");
+    machine.store.set_reserve(Reserve::Spend);
     let mut begun = Begun::resume(job, record.clone());
     let outcome = outcome(machine, &mut begun, &mut state, &record);
     finish(machine, &mut begun, &mut state, &outcome);
+    machine.store.set_reserve(Reserve::Keep);
     restart_if_configured(machine, &begun);
     Ok(())
 }
