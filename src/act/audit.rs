@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 /// No audit line is longer: every field in it is capped.
 const LONGEST_LINE: u64 = 64 * 1024;
-/// When a file is full, and how many full ones are kept: some 300,000 events.
-const FULL: u64 = 4 << 20;
+/// When a file is full, and how many full ones are kept: some 300,000 events. Tests fill files sooner.
+const FULL: u64 = if cfg!(test) { 16 << 10 } else { 4 << 20 };
 const KEPT: usize = 24;
 
 impl Store {
@@ -209,9 +209,9 @@ mod tests {
     fn a_full_file_is_closed_and_the_chain_goes_on_and_says_what_it_forgets() {
         let scratch = Scratch::new("rotate");
         let store = scratch.store();
-        // Each file holds some 70 of these.
-        for _ in 0..70 * (KEPT + 3) {
-            store.audit(&event(60_000)).unwrap();
+        // Each file holds some 3 of these.
+        for _ in 0..3 * (KEPT + 3) {
+            store.audit(&event(6_000)).unwrap();
         }
         let files = files_of(&scratch.0.join("audit")).unwrap();
         assert!(files.len() <= KEPT + 1, "{}", files.len());
