@@ -541,12 +541,14 @@ fn attach_gives_the_whole_log_the_same_last_line_and_the_same_code() {
 #[test]
 fn attach_follows_a_job_that_runs() {
     let host = Host::boot();
-    host.commit("v1", &Commit::signed().fault("slow-2"));
+    host.commit("v1", &Commit::signed().fault("wait"));
     let client = host.ssh_spawn("ci", &["switch"]);
     client.await_text("activating the configuration", LIMIT);
     let job = running_job(&host);
-    let attached = host.ssh_as("other", &["attach", &job]).expect(0);
-    let answer = client.wait();
+    let attached = host.ssh_spawn("other", &["attach", &job]);
+    host.await_root("[ $(systemctl list-units --no-legend 'nixgate*@*.service' | wc -l) = 2 ]", LIMIT);
+    host.go();
+    let (answer, attached) = (client.wait(), attached.wait());
     ended(&host, &answer, "switch", "committed", 0, &[TRIED, KEEPS]);
     assert_eq!(format!("{}{}", attached.stdout, attached.stderr), answer.stderr);
 }
@@ -555,18 +557,19 @@ fn attach_follows_a_job_that_runs() {
 fn a_client_that_is_killed_changes_nothing() {
     let host = Host::boot();
     for (fault, result, code, rest) in
-        [("slow-1", "committed", 0, KEEPS), ("health-bad", "reverted", 21, REVERTS)]
+        [("slow-0", "committed", 0, KEEPS), ("health-bad", "reverted", 21, REVERTS)]
     {
-        let commit = host.commit(fault, &Commit::signed().fault(fault).fault("slow-1"));
+        let commit = host.commit(fault, &Commit::signed().fault(fault).fault("wait"));
         let client = host.ssh_spawn("ci", &["switch"]);
         client.await_text("activating the configuration", LIMIT);
         let killed = client.kill();
         assert_eq!(killed.code, -1);
+        host.go();
         let attached = host.ssh(&["attach"]);
         ended(&host, &attached, "switch", result, code, &[TRIED, rest]);
         assert!(attached.stdout.starts_with(&killed.stderr), "{killed:#?}\n{attached:#?}");
         assert_eq!(attached.value("commit"), commit);
-        assert_eq!(host.version(), "slow-1");
+        assert_eq!(host.version(), "slow-0");
     }
 }
 
@@ -575,7 +578,7 @@ fn a_client_that_is_killed_changes_nothing() {
 #[test]
 fn while_one_runs_the_same_request_joins_it_and_any_other_is_told_who_is_at_work() {
     let host = Host::boot();
-    host.commit("v1", &Commit::signed().fault("slow-3"));
+    host.commit("v1", &Commit::signed().fault("wait"));
     let client = host.ssh_spawn("ci", &["switch"]);
     client.await_text("activating the configuration", LIMIT);
     let job = running_job(&host);
@@ -602,6 +605,7 @@ fn while_one_runs_the_same_request_joins_it_and_any_other_is_told_who_is_at_work
     assert!(now["age"].as_u64().is_some_and(|age| age < 60), "{now}");
     let text = host.ssh(&["status"]).expect(0).stdout;
     assert!(text.contains(&format!("job {job} (switch by {holder})")), "{text}");
+    host.go();
     let (answer, joined) = (client.wait(), joined.wait());
     ended(&host, &answer, "switch", "committed", 0, &[TRIED, KEEPS]);
     assert_eq!((joined.code, joined.stderr), (answer.code, answer.stderr.clone()));

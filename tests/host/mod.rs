@@ -176,6 +176,10 @@ impl Host {
     pub fn root_code(&self, command: &str) -> i32 {
         self.root_output(command).status.code().unwrap_or(-1)
     }
+    /// Lets an activation with the fault `wait` go on.
+    pub fn go(&self) {
+        self.root("echo go >/run/demo-go");
+    }
     /// Awaits that a shell condition holds. A condition has no event of its own, so it is asked again 20 times a second;
     /// prefer `await_line`, `Client::await_text` and `await_boot`.
     #[track_caller]
