@@ -279,7 +279,7 @@ fn machine(shop: &Workshop) -> Machine {
         platform: Platform::Fhs,
         config: Config::parse(EXAMPLE).unwrap(),
         store: Store::new(state),
-        log: Log::create(&shop.path("log")).unwrap(),
+        log: Log::open(&shop.path("log")).unwrap(),
         inbox: Inbox::default(),
     }
 }
