@@ -4,11 +4,9 @@
 pub mod access;
 pub mod answer;
 #[cfg(feature = "host")]
-<<<<<<< HEAD
 pub mod builder;
-=======
+#[cfg(feature = "host")]
 pub mod chain;
->>>>>>> 67e1b4a (The audit log turns over without losing its chain, counts a flood of refusals, and has room set aside on a full disk)
 pub mod claim;
 #[cfg(feature = "host")]
 pub mod config;
@@ -17,11 +15,9 @@ pub mod escape;
 pub mod evaluation;
 pub mod identity;
 #[cfg(feature = "host")]
-<<<<<<< HEAD
-pub mod lock;
-=======
 pub mod limit;
->>>>>>> 67e1b4a (The audit log turns over without losing its chain, counts a flood of refusals, and has room set aside on a full disk)
+#[cfg(feature = "host")]
+pub mod lock;
 #[cfg(feature = "host")]
 pub mod observe;
 #[cfg(feature = "host")]
