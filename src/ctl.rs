@@ -67,19 +67,17 @@ enum Command {
         #[arg(long, hide = true)]
         as_account: bool,
     },
-    /// Say whether a key may ask for something, by which rule, and what would run as root.
+    /// Say whether somebody may ask for something, by which rule, and what would run as root.
     #[command(after_help = "Examples:\n  nixgatectl explain switch\n  \
         nixgatectl explain --key ci.pub 'rollback 41'\n  \
-        nixgatectl explain --key SHA256:AAAA... --config new.toml boot\n\n\
+        nixgatectl explain --key SHA256:AAAA... --config new.toml boot\n  \
+        nixgatectl explain --tailscale alice@example.org --at 2026-11-23T08:00:00Z switch\n\n\
         Exit 0: allowed. 64: not a request. 77: refused.")]
     Explain {
         #[command(flatten)]
         host: Host,
-        /// Who asks: a fingerprint (SHA256:...) or the file of a public key or certificate.
-        #[arg(long, value_name = "FINGERPRINT|FILE")]
-        key: Option<String>,
-        /// What is asked, as one word of the shell: 'switch', 'rollback 41'.
-        request: String,
+        #[command(flatten)]
+        asked: explain::Asked,
     },
     /// Read the audit log.
     #[command(subcommand)]
@@ -240,7 +238,7 @@ fn run(command: Command) -> Result<Code, CtlError> {
         Command::Render { host, root } => render::render(&host, &root),
         Command::Check { host, as_account: false } => check::check(&host),
         Command::Check { host, as_account: true } => check::as_account(&host),
-        Command::Explain { host, key, request } => explain::explain(&host, key.as_deref(), &request),
+        Command::Explain { host, asked } => explain::explain(&host, &asked),
         Command::Audit(Audit::Verify { from, at }) => audit::verify(&from.dir, at.as_deref()),
         Command::Audit(Audit::Show { from, json }) => audit::show(&from.dir, json.into()),
         Command::Anchor { set: None } => anchor::show(),

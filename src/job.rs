@@ -2,6 +2,7 @@
 //! judges, and it never runs as root. Read from top to bottom.
 
 mod answers;
+mod caller;
 mod commit;
 mod deploy;
 mod follow;
@@ -15,11 +16,12 @@ mod trial;
 use crate::act::begun::{Begun, audit_event};
 
 use crate::act::channel::{receive_within, send};
+use crate::act::clock;
 use crate::act::files::{Lock, read_trusted};
 use crate::act::kernel;
 use crate::act::log::Log;
 use crate::act::machine::Machine;
-use crate::act::peer::{Peer, peer};
+use crate::act::peer::{Peer, peer, session};
 use crate::act::process::{Event, Inbox};
 use crate::act::reserve::Reserve;
 use crate::act::store::{ROOT, Store, StoreError};
@@ -35,6 +37,7 @@ use crate::decide::policy::{Authorized, Caller, Facts, Identity, WhoseWord, iden
 use crate::decide::privileged::Platform;
 use crate::decide::request::Request;
 use crate::decide::state::State;
+use crate::decide::window::Moment;
 use answers::Word;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -92,7 +95,7 @@ type Answered = Result<(), (OwnedFd, Stop)>;
 
 fn answer(platform: Platform, channel: OwnedFd) -> Answered {
     let asked = hear(&channel).and_then(|(request, caller, pid)| {
-        Ok((permit(machine(platform, Log::nowhere())?, request, &caller)?, pid))
+        Ok((permit(machine(platform, Log::nowhere())?, request, caller, pid)?, pid))
     });
     let ((mut machine, authorized), pid) = match asked {
         Ok(asked) => asked,
@@ -153,8 +156,14 @@ fn machine(platform: Platform, log: Log) -> Result<Machine, Stop> {
 }
 
 /// Judges, and puts a refusal into the audit log.
-fn permit(machine: Machine, request: Request, caller: &Caller) -> Result<(Machine, Authorized), Stop> {
-    let freeze = freeze();
+fn permit(
+    mut machine: Machine,
+    request: Request,
+    caller: Caller,
+    pid: i32,
+) -> Result<(Machine, Authorized), Stop> {
+    let (caller, nobody) = caller::vouched_for(&mut machine, caller, session(pid));
+    let (freeze, now) = (freeze(), Moment::from_unix(clock::wall_seconds()));
     let job = match request {
         Request::Confirm(_) | Request::Cancel(_) => {
             let current = answers::current(&machine.store).or_stop(Code::NotWritable)?;
@@ -163,10 +172,10 @@ fn permit(machine: Machine, request: Request, caller: &Caller) -> Result<(Machin
         _ => None,
     };
     let asked = request.to_string();
-    match judge(&machine.config, caller, request, &Facts { freeze, job }) {
+    match judge(&machine.config, &caller, request, &Facts { freeze, job, now, nobody }) {
         Ok(authorized) => Ok((machine, authorized)),
         Err(refusal) => {
-            let identity = identify(&machine.config, caller);
+            let identity = identify(&machine.config, &caller);
             note_refusal(&machine.store, &identity, &asked, &refusal.to_string())
                 .or_stop(Code::NotWritable)?;
             Err(Stop::new(Code::NotAllowed, refusal))

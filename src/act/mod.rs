@@ -36,4 +36,6 @@ pub mod reserve;
 pub mod store;
 pub mod syslog;
 #[cfg(feature = "host")]
+pub mod tailscale;
+#[cfg(feature = "host")]
 pub mod watch;

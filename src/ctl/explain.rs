@@ -1,6 +1,7 @@
 //! `explain`: the verdict on a request, by the very function that the job judges with, and what would follow.
 
 use super::{CtlError, Host, print};
+use crate::act::clock;
 use crate::decide::answer::Code;
 use crate::decide::claim::{Claim, Proof};
 use crate::decide::config::{Config, Loader};
@@ -10,18 +11,51 @@ use crate::decide::plan::{Goal, Plan};
 use crate::decide::policy::{Caller, Facts, Identity, judge, table_of};
 use crate::decide::privileged::{Platform, Program, Row, table};
 use crate::decide::request::Request;
+use crate::decide::tailscale::TailnetName;
 use crate::decide::value::Fingerprint;
+use crate::decide::window::Moment;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
-pub fn explain(host: &Host, key: Option<&str>, request: &str) -> Result<Code, CtlError> {
-    let asked = Request::parse(request.as_bytes()).or_stop(Code::Malformed)?;
+/// Who asks, and when.
+#[derive(Debug, clap::Args)]
+pub struct Asked {
+    /// Who asks: a fingerprint (SHA256:...) or the file of a public key or certificate.
+    #[arg(long, value_name = "FINGERPRINT|FILE")]
+    key: Option<String>,
+    /// Who asks through Tailscale SSH: a user's login name, or a tag (tag:ci).
+    #[arg(long, value_name = "LOGIN|TAG", conflicts_with = "key")]
+    tailscale: Option<String>,
+    /// When, as in 2026-11-23T08:00:00Z [default: now].
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<Moment>,
+    /// What is asked, as one word of the shell: 'switch', 'rollback 41'.
+    request: String,
+}
+
+fn moment(text: &str) -> Result<Moment, String> {
+    let time = humantime::parse_rfc3339(text).map_err(|error| error.to_string())?;
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_err(|error| error.to_string())?;
+    Ok(Moment::from_unix(seconds.as_secs()))
+}
+
+pub fn explain(host: &Host, asked: &Asked) -> Result<Code, CtlError> {
+    let request = Request::parse(asked.request.as_bytes()).or_stop(Code::Malformed)?;
     let config = host.read()?;
-    let proofs = key.map_or(Ok(Vec::new()), proofs)?;
-    let facts = Facts { freeze: freeze(&host.config.with_file_name("freeze")), job: None };
-    let (code, text) = explained(&config, host.platform(), proofs, asked, &facts);
+    let proofs = match (&asked.key, &asked.tailscale) {
+        (Some(key), _) => proofs(key)?,
+        (None, Some(name)) => vec![Proof::Tailnet(vec![TailnetName::parse(name).or_stop(Code::Malformed)?])],
+        (None, None) => Vec::new(),
+    };
+    let facts = Facts {
+        freeze: freeze(&host.config.with_file_name("freeze")),
+        now: asked.at.unwrap_or_else(|| Moment::from_unix(clock::wall_seconds())),
+        ..Facts::default()
+    };
+    let (code, text) = explained(&config, host.platform(), proofs, request, &facts);
     print(&text)?;
     Ok(code)
 }
@@ -89,7 +123,10 @@ fn rule(config: &Config, identity: &Identity) -> String {
         return "no [[access]] table: every key that sshd accepts, all but `rollback GENERATION`".to_owned();
     };
     match table_of(tables, &identity.proofs) {
-        Some(access) => format!("[[access]] name = \"{}\", credential {}", access.name, access.credential),
+        Some(access) => {
+            let role = access.role.as_ref().map_or(String::new(), |role| format!("role = \"{role}\", "));
+            format!("[[access]] name = \"{}\", {role}credential {}", access.name, access.credential)
+        }
         None => "none".to_owned(),
     }
 }
@@ -162,6 +199,28 @@ mod tests {
         assert!(text.contains("/usr/bin/sudo -n -- /usr/bin/systemctl start nixgate-revert.service"));
         assert_eq!(ask(&access, Some(&key), "boot").0, Code::NotAllowed);
         assert_eq!(ask(&access, None, "switch").0, Code::NotAllowed);
+    }
+
+    #[test]
+    fn another_hour_and_a_node_of_the_tailnet_can_be_asked_about() {
+        let at = |text: &str| Facts { now: moment(text).unwrap(), ..Facts::default() };
+        let text = format!(
+            "{EXAMPLE}\n[[access]]\nname = \"bot\"\ntailscale = \"tag:ci\"\nrole = \"night\"\n\
+             [[role]]\nname = \"night\"\nverbs = [\"fetch\"]\nwindows = [\"Mon..Fri 22:00-04:00 UTC\"]\n"
+        );
+        let config = Config::parse(&text).unwrap();
+        let ask = |facts: &Facts| {
+            let proofs = vec![Proof::Tailnet(vec![TailnetName::parse("tag:ci").unwrap()])];
+            explained(&config, Platform::Fhs, proofs, Request::parse(b"fetch").unwrap(), facts)
+        };
+        let (code, text) = ask(&at("2026-11-23T22:00:00Z"));
+        assert!(
+            code == Code::Done && text.contains("role = \"night\", credential tailscale tag:ci"),
+            "{text}"
+        );
+        let (code, text) = ask(&at("2026-11-23T21:59:59Z"));
+        assert!(code == Code::NotAllowed && text.contains("opens Mon 22:00 UTC"), "{text}");
+        assert!(moment("tomorrow").is_err() && moment("1969-12-31T23:59:59Z").is_err());
     }
 
     #[test]

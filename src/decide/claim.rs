@@ -16,7 +16,16 @@ pub const MAX_TEXT: usize = 128;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {
     Key(Fingerprint),
-    Certificate { authority: Fingerprint, key_id: Text, principals: Vec<Text> },
+    Certificate {
+        authority: Fingerprint,
+        key_id: Text,
+        principals: Vec<Text>,
+        /// When it ends, in seconds since 1970; `None` is never. sshd looks once, and a connection can be kept.
+        valid_before: Option<u64>,
+    },
+    /// What tailscaled says of the node: its user or its tags. The job finds it out; no claim can say it.
+    #[cfg(feature = "host")]
+    Tailnet(Vec<super::tailscale::TailnetName>),
 }
 
 /// Free text that somebody else wrote: printable ASCII without spaces at either end, at most [`MAX_TEXT`] bytes.
@@ -56,18 +65,26 @@ pub fn render(request: &super::request::Request, claim: &Claim) -> String {
     for proof in claim.proofs.iter().take(MAX_LIST) {
         match proof {
             Proof::Key(key) => out += &format!("key {key}\n"),
-            Proof::Certificate { authority, key_id, principals } => {
+            Proof::Certificate { authority, key_id, principals, valid_before } => {
                 out += &format!("certificate {authority}\nkey-id {}\n", key_id.0);
+                if let Some(seconds) = valid_before {
+                    out += &format!("valid-before {seconds}\n");
+                }
                 for principal in principals.iter().take(MAX_LIST) {
                     out += &format!("principal {}\n", principal.0);
                 }
             }
+            #[cfg(feature = "host")]
+            Proof::Tailnet(_) => {}
         }
     }
     out
 }
 
 /// The request's bytes, still to be parsed, and the claim. `None`: not what a gate of this version sends.
+///
+/// Lines that came later (`valid-before`) may be missing, so that an older gate is understood. A newer gate does not
+/// meet an older job: the socket starts the job of the system that runs, as sshd starts its gate.
 pub fn parse(packet: &[u8]) -> Option<(Vec<u8>, Claim)> {
     if packet.len() > MAX_HELLO {
         return None;
@@ -92,8 +109,12 @@ pub fn parse(packet: &[u8]) -> Option<(Vec<u8>, Claim)> {
                 authority: Fingerprint::parse(value).ok()?,
                 key_id: Text(String::new()),
                 principals: Vec::new(),
+                valid_before: None,
             }),
             ("key-id", Some(Proof::Certificate { key_id, .. })) if key_id.0.is_empty() => *key_id = text()?,
+            ("valid-before", Some(Proof::Certificate { valid_before: end @ None, .. })) => {
+                *end = Some(value.parse().ok()?);
+            }
             ("principal", Some(Proof::Certificate { principals, .. })) if principals.len() < MAX_LIST => {
                 principals.push(text()?);
             }
@@ -121,6 +142,13 @@ mod tests {
                     authority: fingerprint("A"),
                     key_id: Text::from_bytes(b"ci \x1b]0;x\x07"),
                     principals: vec![Text::from_bytes(b"deployers"), Text::from_bytes(b" \n")],
+                    valid_before: Some(u64::MAX - 1),
+                },
+                Proof::Certificate {
+                    authority: fingerprint("A"),
+                    key_id: Text::from_bytes(b"always"),
+                    principals: vec![],
+                    valid_before: None,
                 },
                 Proof::Key(fingerprint("b")),
             ],
@@ -131,12 +159,24 @@ mod tests {
     }
 
     #[test]
+    fn the_gate_of_the_release_before_is_understood() {
+        let packet = format!(
+            "nixgate 1\nrequest switch\naddress 192.0.2.7:1\ncertificate {}\nkey-id x\nprincipal p\n",
+            fingerprint("A")
+        );
+        let (_, claim) = parse(packet.as_bytes()).unwrap_or_else(|| panic!("{packet}"));
+        assert!(matches!(claim.proofs[..], [Proof::Certificate { valid_before: None, .. }]));
+    }
+
+    #[test]
     fn another_form_is_not_guessed_at() {
         for bad in [
             "",
             "nixgate 2\nrequest true\n",
             "nixgate 1\nrequest true",
             "nixgate 1\nrequest true\nprincipal x\n",
+            "nixgate 1\nrequest true\nvalid-before 1\n",
+            "nixgate 1\nrequest true\ntailnet alice@example.org\n",
             "nixgate 1\nrequest true\nshell yes\n",
         ] {
             assert_eq!(parse(bad.as_bytes()), None, "{bad}");

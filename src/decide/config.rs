@@ -21,8 +21,9 @@ pub use source::{Refs, Signatures, Source, SourceKind, SourceUrl, Trust};
 pub use trial::{Confirm, ConfirmMode, Revert, WhenRevertFails};
 pub use values::{AbsolutePath, AttributePath, RelativePath, UnitName};
 
-use super::access::Access;
+use super::access::{Access, Credential};
 use super::request::Verb;
+use super::role::Role;
 use super::value::Branch;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub struct Config {
     /// `None`: every key that sshd accepts may do all but `rollback GENERATION`.
     #[serde(default)]
     pub access: Option<Vec<Access>>,
+    #[serde(default, rename = "role")]
+    pub roles: Vec<Role>,
     #[serde(default)]
     pub limits: Limits,
     #[serde(default)]
@@ -78,16 +81,35 @@ impl Config {
     /// The one door: a configuration, or the first thing that is wrong with it.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let line_of = |offset: usize| text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1;
-        let config: Self = toml::from_str(text).map_err(|error| ConfigError {
+        let mut config: Self = toml::from_str(text).map_err(|error| ConfigError {
             line: error.span().map_or(1, |span| line_of(span.start)),
             what: error.message().replace('\n', " "),
         })?;
         match config.contradiction() {
-            None => Ok(config),
+            None => {
+                config.give_roles();
+                Ok(config)
+            }
             Some((needle, what)) => {
                 Err(ConfigError { line: text.rfind(needle.as_str()).map_or(1, line_of), what })
             }
         }
+    }
+
+    /// Puts the rights of a role into the tables that name it. One that names none has none.
+    fn give_roles(&mut self) {
+        for access in self.access.iter_mut().flatten() {
+            let named = self.roles.iter().find(|role| Some(&role.name) == access.role.as_ref());
+            if let Some(role) = named {
+                access.rights = role.rights.clone();
+            }
+        }
+    }
+
+    /// Whether tailscale has to be asked who somebody is.
+    pub fn knows_the_tailnet(&self) -> bool {
+        let mut tables = self.access.iter().flatten();
+        tables.any(|access| matches!(access.credential, Credential::Tailnet(_)))
     }
 
     /// What no single value can show: the text to look for, and what is wrong with it.
@@ -115,6 +137,13 @@ impl Config {
         if let Some(check) = self.checks.iter().find(|check| OWN_CHECKS.contains(&check.name.as_str())) {
             let what = "a check of this name is nixgate's own; choose another".to_owned();
             return Some((format!("\"{}\"", check.name), what));
+        }
+        let known = |role: &&super::value::Name| self.roles.iter().any(|known| known.name == **role);
+        if let Some(role) = access.iter().filter_map(|a| a.role.as_ref()).find(|role| !known(role)) {
+            return Some((format!("\"{role}\""), format!("there is no [[role]] \"{role}\"")));
+        }
+        if let Some(name) = doubled(self.roles.iter().map(|role| role.name.as_str()).collect()) {
+            return Some(named("[[role]]", name));
         }
         doubled(access.iter().map(|a| a.name.as_str()).collect())
             .map(|name| named("[[access]]", name))
@@ -208,6 +237,25 @@ mod tests {
         let nix = SMALLEST.replace("flake", "nix") + "file = \"hosts.nix\"\n";
         assert!(Config::parse(&nix).is_ok());
         assert_eq!(Config::parse(&nix.replace("nix\"\nurl", "flake\"\nurl")).unwrap_err().line, 6);
+    }
+
+    #[test]
+    fn a_role_gives_its_rights_to_every_table_that_names_it() {
+        let key = |letter: &str| format!("SHA256:{}", letter.repeat(43));
+        let table = |name: &str, letter: &str, rest: &str| {
+            format!("[[access]]\nname = \"{name}\"\nkey = \"{}\"\n{rest}\n", key(letter))
+        };
+        let role = "[[role]]\nname = \"ops\"\nverbs = [\"rollback\"]\ngeneration = true\nwindows = [\"02:00-04:00 UTC\"]\n";
+        let tables = table("a", "A", "role = \"ops\"") + &table("b", "B", "role = \"ops\"");
+        let own =
+            table("c", "C", "verbs = [\"rollback\"]\ngeneration = true\nwindows = [\"02:00-04:00 UTC\"]");
+        let access = Config::parse(&format!("{SMALLEST}{tables}{own}{role}")).unwrap().access.unwrap();
+        assert!(
+            access.iter().all(|one| one.rights == access[2].rights) && access[2].rights.windows.is_some()
+        );
+        assert_eq!(error(&tables), (8, "there is no [[role]] \"ops\"".to_owned()));
+        assert!(error(&format!("{role}{role}")).1.contains("stands twice"));
+        assert_eq!(error(&role.replace("02:00", "2am")).0, 1);
     }
 
     #[test]

@@ -54,7 +54,7 @@ fn certificate(kind: &str, algorithm: &Algorithm, base64: &str) -> ssh_key::Resu
     skip(1 + key_fields, reader)?; // nonce and key
     let (_serial, cert_type) = (u64::decode(reader)?, u32::decode(reader)?);
     let (key_id, principals) = (Vec::<u8>::decode(reader)?, Vec::<u8>::decode(reader)?);
-    let _validity = (u64::decode(reader)?, u64::decode(reader)?);
+    let (_valid_after, valid_before) = (u64::decode(reader)?, u64::decode(reader)?);
     skip(3, reader)?; // critical options, extensions, reserved
     let authority = PublicKey::from_bytes(&Vec::decode(reader)?)?;
     skip(1, reader)?; // signature
@@ -70,6 +70,7 @@ fn certificate(kind: &str, algorithm: &Algorithm, base64: &str) -> ssh_key::Resu
         authority,
         key_id: Text::from_bytes(&key_id),
         principals: names,
+        valid_before: (valid_before != u64::MAX).then_some(valid_before), // `ssh-keygen -V forever`
     }))
 }
 
@@ -125,7 +126,7 @@ mod tests {
         let authority = Fingerprint::parse("SHA256:D6z0ElguBAuVm1M54dGMGkHVU8Yv++tA+E+nJi4MtYk").unwrap();
         let key_id = Text::from_bytes(b"ci \"x\" key");
         let principals = vec![Text::from_bytes(b"deployers"), Text::from_bytes(b"ops")];
-        assert_eq!(found.read, [Proof::Certificate { authority, key_id, principals }]);
+        assert_eq!(found.read, [Proof::Certificate { authority, key_id, principals, valid_before: None }]);
     }
 
     #[test]

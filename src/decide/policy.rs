@@ -1,9 +1,12 @@
 //! Who may ask for what. One pure function says yes, at its last line; nothing else can make [`Authorized`].
 
-use super::access::{Access, Generation, spellings};
+use super::access::{Access, spellings};
 use super::claim::{Claim, Proof};
 use super::config::Config;
 use super::request::{Request, Verb};
+use super::role::{Generation, Rights};
+use super::tailscale::Unknown;
+use super::window::{Moment, Opening};
 
 /// Who is on the other end of the socket, as the kernel says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +61,16 @@ pub enum Refusal {
         "it is not known which key this connection used; the sshd block of `nixgatectl render` sets ExposeAuthInfo yes"
     )]
     NoIdentity,
+    #[error("{0}")]
+    NobodyKnown(Unknown),
+    #[error(
+        "{0} has no [[access]] table; an operator adds one with `tailscale = \"{0}\"` in /etc/nixgate/config.toml"
+    )]
+    UnknownNode(String),
+    #[error(
+        "the certificate {0} has ended since this connection was opened; get a new one and ask over a new connection (ssh -o ControlPath=none)"
+    )]
+    CertificateEnded(String),
     #[error("{name} may not {verb}; its verbs are: {verbs}")]
     NotGranted { name: String, verb: Verb, verbs: String },
     #[error(
@@ -68,6 +81,10 @@ pub enum Refusal {
     NotThisJob { name: String, verb: Verb },
     #[error("deploys are frozen: {0}; an operator removes /etc/nixgate/freeze")]
     Frozen(String),
+    #[error(
+        "{name} may not {verb} at this hour; the next window opens {opens}; rollback, confirm and cancel have no hours"
+    )]
+    OutsideWindow { name: String, verb: Verb, opens: Opening },
 }
 
 /// Facts about the host that bear on a judgement.
@@ -77,6 +94,9 @@ pub struct Facts {
     pub freeze: Option<String>,
     /// The job in progress, if there is one.
     pub job: Option<WhoseWord>,
+    pub now: Moment,
+    /// Why the caller is nobody, where that is known.
+    pub nobody: Option<Unknown>,
 }
 
 /// The credentials whose `confirm` and `cancel` a job takes, as its record has them; `None`: anybody's.
@@ -103,6 +123,9 @@ pub fn judge(
     facts: &Facts,
 ) -> Result<Authorized, Refusal> {
     let identity = identify(config, caller);
+    if let Some(proof) = identity.proofs.iter().find(|proof| has_ended(proof, facts.now)) {
+        return Err(Refusal::CertificateEnded(shown(proof)));
+    }
     if let (Some(job), Some(verb @ (Verb::Confirm | Verb::Cancel))) = (&facts.job, request.verb()) {
         // Whose word counts was settled when the job was accepted; the configuration of now may be the candidate's.
         return match job.takes_word(verb, &identity) {
@@ -110,17 +133,25 @@ pub fn judge(
             false => Err(Refusal::NotThisJob { name: identity.name, verb }),
         };
     }
-    let access = grant(config, caller, &identity)?;
-    if let (Some(access), Some(verb)) = (access, request.verb())
-        && !access.verbs.contains(&verb)
+    let rights = grant(config, caller, &identity, facts)?;
+    if let (Some(rights), Some(verb)) = (rights, request.verb())
+        && !rights.verbs.contains(&verb)
     {
-        let verbs = access.verbs.iter().map(|v| v.as_str()).collect::<Vec<_>>().join(", ");
+        let verbs = rights.verbs.iter().map(|v| v.as_str()).collect::<Vec<_>>().join(", ");
         return Err(Refusal::NotGranted { name: identity.name, verb, verbs });
     }
     if matches!(request, Request::Rollback(Some(_)))
-        && access.is_none_or(|a| a.generation == Generation::MayNot)
+        && rights.is_none_or(|rights| rights.generation == Generation::MayNot)
     {
         return Err(Refusal::GenerationNotGranted);
+    }
+    // The way back has no hours, and neither has what only looks.
+    if let Some(verb @ (Verb::Fetch | Verb::Switch | Verb::Test | Verb::Boot)) = request.verb()
+        && let Some(windows) = rights.and_then(|rights| rights.windows.as_ref())
+        && !windows.is_open(facts.now)
+    {
+        let opens = windows.next(facts.now);
+        return Err(Refusal::OutsideWindow { name: identity.name, verb, opens });
     }
     if let (Some(reason), Request::Switch(_) | Request::Test(_) | Request::Boot(_)) =
         (&facts.freeze, &request)
@@ -130,21 +161,29 @@ pub fn judge(
     Ok(Authorized { request, identity })
 }
 
-/// The [[access]] table that speaks for this caller; `None` where there are none and so no limits.
+/// The rights of the [[access]] table that speaks for this caller; `None` where there are none and so no limits.
 fn grant<'c>(
     config: &'c Config,
     caller: &Caller,
     identity: &Identity,
-) -> Result<Option<&'c Access>, Refusal> {
+    facts: &Facts,
+) -> Result<Option<&'c Rights>, Refusal> {
     let Some(tables) = &config.access else { return Ok(None) };
     if *caller == Caller::Timer {
         return Ok(None);
     }
-    match (table_of(tables, &identity.proofs), identity.proofs.first()) {
-        (Some(access), _) => Ok(Some(access)),
-        (None, Some(proof)) => Err(Refusal::UnknownKey(shown(proof))),
-        (None, None) => Err(Refusal::NoIdentity),
+    match (table_of(tables, &identity.proofs), identity.proofs.first(), &facts.nobody) {
+        (Some(access), ..) => Ok(Some(&access.rights)),
+        (None, Some(node @ Proof::Tailnet(_)), _) => Err(Refusal::UnknownNode(shown(node))),
+        (None, Some(proof), _) => Err(Refusal::UnknownKey(shown(proof))),
+        (None, None, Some(why)) => Err(Refusal::NobodyKnown(why.clone())),
+        (None, None, None) => Err(Refusal::NoIdentity),
     }
+}
+
+/// sshd looked at a certificate's end when it let the caller in; a connection can be kept for longer.
+fn has_ended(proof: &Proof, now: Moment) -> bool {
+    matches!(proof, Proof::Certificate { valid_before: Some(end), .. } if *end <= now.unix())
 }
 
 /// The first table whose credential was proven.
@@ -152,11 +191,12 @@ pub fn table_of<'c>(tables: &'c [Access], proofs: &[Proof]) -> Option<&'c Access
     tables.iter().find(|access| proofs.iter().any(|proof| access.credential.is_proven_by(proof)))
 }
 
-/// A key by its fingerprint; a certificate by its authority's and the key id.
+/// A key by its fingerprint; a certificate by its authority's and the key id; a node by its user or first tag.
 fn shown(proof: &Proof) -> String {
     match proof {
         Proof::Key(key) => key.to_string(),
         Proof::Certificate { authority, key_id, .. } => format!("{authority}/{}", key_id.as_str()),
+        Proof::Tailnet(names) => names.first().map_or_else(|| UNKNOWN.to_owned(), ToString::to_string),
     }
 }
 
@@ -182,7 +222,7 @@ pub fn credentials_that_may(config: &Config, verb: Verb) -> Option<Vec<String>> 
     config.access.as_ref().map(|tables| {
         tables
             .iter()
-            .filter(|access| access.verbs.contains(&verb))
+            .filter(|access| access.rights.verbs.contains(&verb))
             .map(|access| access.credential.to_string())
             .collect()
     })
@@ -243,7 +283,7 @@ mod tests {
     fn whose_word_a_job_takes_was_settled_when_it_was_accepted() {
         let (none, ci) = (ci("[]", ""), "A".repeat(43));
         let job = WhoseWord { confirm: Some(vec![format!("SHA256:{ci}")]), cancel: None };
-        let facts = Facts { freeze: None, job: Some(job) };
+        let facts = Facts { job: Some(job), ..Facts::default() };
         assert_eq!(ask(&none, &gate(Some("A")), "confirm", &facts), Ok(()));
         assert!(matches!(ask(&none, &gate(Some("B")), "confirm", &facts), Err(Refusal::NotThisJob { .. })));
         assert_eq!(ask(&none, &gate(Some("B")), "cancel", &facts), Ok(()));
@@ -255,12 +295,81 @@ mod tests {
 
     #[test]
     fn a_freeze_stops_what_is_new_and_leaves_the_way_back_open() {
-        let facts = Facts { freeze: Some("holiday".to_owned()), job: None };
+        let facts = Facts { freeze: Some("holiday".to_owned()), ..Facts::default() };
         for request in ["switch", "test", "boot"] {
             assert!(matches!(ask(&config(""), &gate(Some("A")), request, &facts), Err(Refusal::Frozen(_))));
         }
         for request in ["fetch", "rollback", "confirm", "cancel", "status", "attach"] {
             assert_eq!(ask(&config(""), &gate(Some("A")), request, &facts), Ok(()), "{request}");
         }
+    }
+
+    fn at(seconds: u64) -> Facts {
+        Facts { now: Moment::from_unix(seconds), ..Facts::default() }
+    }
+
+    #[test]
+    fn outside_of_its_window_nothing_new_begins_and_the_way_back_stays_open() {
+        let every = "[\"fetch\",\"switch\",\"test\",\"boot\",\"rollback\",\"confirm\",\"cancel\",\"attach\",\"status\"]";
+        let config = ci(every, "generation=true\nwindows=[\"Thu 08:00-18:00 UTC\"]");
+        let (early, open) = (at(7 * 3600), at(8 * 3600)); // 1970 began on a Thursday
+        for request in ["fetch", "switch", "test", "boot"] {
+            let refused = ask(&config, &gate(Some("A")), request, &early).unwrap_err();
+            assert!(refused.to_string().contains("the next window opens Thu 08:00 UTC"), "{refused}");
+            assert_eq!(ask(&config, &gate(Some("A")), request, &open), Ok(()));
+        }
+        for request in ["rollback", "rollback 3", "confirm", "cancel", "attach", "status"] {
+            assert_eq!(ask(&config, &gate(Some("A")), request, &early), Ok(()), "{request}");
+        }
+        assert_eq!(ask(&config, &Caller::Timer, "switch", &early), Ok(()), "systemd has its own calendar");
+    }
+
+    #[test]
+    fn a_certificate_that_has_ended_proves_nothing_any_more() {
+        let authority = Fingerprint::parse(&format!("SHA256:{}", "C".repeat(43))).unwrap();
+        let config = config(&format!(
+            "[[access]]\nname=\"ops\"\nauthority=\"{authority}\"\nprincipal=\"p\"\nverbs=[\"status\",\"confirm\"]\n"
+        ));
+        let certificate = |valid_before| {
+            let text = |text: &[u8]| super::super::claim::Text::from_bytes(text);
+            let proof = Proof::Certificate {
+                authority: authority.clone(),
+                key_id: text(b"bob"),
+                principals: vec![text(b"p")],
+                valid_before,
+            };
+            Caller::Gate(Claim { address: None, proofs: vec![proof] })
+        };
+        let job = WhoseWord { confirm: Some(vec![format!("{authority} p")]), cancel: None };
+        let waiting = Facts { job: Some(job), ..at(1000) };
+        for (request, facts) in [("status", at(1000)), ("confirm", waiting.clone()), ("cancel", waiting)] {
+            let ended = ask(&config, &certificate(Some(1000)), request, &facts);
+            assert!(matches!(ended, Err(Refusal::CertificateEnded(_))), "{request}: {ended:?}");
+        }
+        assert_eq!(ask(&config, &certificate(Some(1001)), "status", &at(1000)), Ok(()));
+        assert_eq!(ask(&config, &certificate(None), "status", &at(u64::MAX)), Ok(()));
+    }
+
+    #[test]
+    fn a_node_of_the_tailnet_has_the_rights_of_its_name_and_nobody_those_of_another() {
+        let config = config(
+            "[[access]]\nname=\"alice\"\ntailscale=\"alice@example.org\"\nrole=\"ops\"\n\
+             [[role]]\nname=\"ops\"\nverbs=[\"status\"]\n",
+        );
+        let node = |name: &str| {
+            let name = super::super::tailscale::TailnetName::parse(name).unwrap();
+            Caller::Gate(Claim { address: None, proofs: vec![Proof::Tailnet(vec![name])] })
+        };
+        let facts = Facts::default();
+        assert_eq!(ask(&config, &node("alice@example.org"), "status", &facts), Ok(()));
+        assert_eq!(identify(&config, &node("alice@example.org")).name, "alice");
+        let not = ask(&config, &node("alice@example.org"), "switch", &facts);
+        assert!(matches!(not, Err(Refusal::NotGranted { .. })));
+        let other = ask(&config, &node("tag:ci"), "status", &facts).unwrap_err().to_string();
+        assert!(other.contains("`tailscale = \"tag:ci\"`"), "{other}");
+        assert_eq!(credentials_that_may(&config, Verb::Confirm), Some(vec![]));
+        let why = Unknown::Whois("it does not run".to_owned());
+        let facts = Facts { nobody: Some(why.clone()), ..Facts::default() };
+        assert_eq!(ask(&config, &gate(None), "status", &facts), Err(Refusal::NobodyKnown(why)));
     }
 }

@@ -34,6 +34,7 @@ pub enum Program {
     Sudo,
     Systemctl,
     SystemdRun,
+    Tailscale,
     True,
 }
 
@@ -77,6 +78,7 @@ impl Platform {
             Program::Sudo => "sudo",
             Program::Systemctl => "systemctl",
             Program::SystemdRun => "systemd-run",
+            Program::Tailscale => "tailscale",
             Program::True => "true",
         };
         format!("{}/{name}", self.bin())

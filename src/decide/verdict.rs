@@ -152,6 +152,8 @@ fn identity(proofs: &[Proof]) -> String {
         Some(Proof::Certificate { authority, key_id, .. }) => {
             format!(" identity={authority} key-id=\"{}\"", escaped(key_id.as_str().as_bytes(), 48))
         }
+        #[cfg(feature = "host")]
+        Some(Proof::Tailnet(_)) => " identity=tailnet".to_owned(),
     };
     if proofs.len() > 1 {
         text += &format!(" more-proofs={}", proofs.len() - 1);
@@ -186,6 +188,7 @@ mod tests {
             authority,
             key_id: Text::from_bytes(&b" verdict=passed \" ".repeat(20)),
             principals: vec![],
+            valid_before: None,
         };
         let claim = Claim {
             address: Some(Text::from_bytes("9".repeat(200).as_bytes())),

@@ -9,6 +9,7 @@ use crate::decide::outcome::Stop;
 use crate::decide::policy::Identity;
 use crate::decide::record::{HostState, Record};
 use crate::decide::request::Format;
+use crate::decide::session::Session;
 use crate::decide::state::State;
 use crate::decide::value::JobId;
 use serde_json::json;
@@ -109,17 +110,22 @@ fn confirmable(record: &Record, peer_pid: i32) -> Result<(), Stop> {
             format!("job {} waits for no confirmation (state {}); see `status`", record.job, record.state);
         return Err(Stop::new(Code::Malformed, why));
     };
-    match peer::session_start(peer_pid) {
-        Some(start) if start.as_millis() > u128::from(activated_at) => Ok(()),
-        Some(_) => Err(Stop::new(
-            Code::NotAllowed,
-            "this connection was opened before the activation ended, so it proves nothing; confirm over a new one (ssh -o ControlPath=none)",
-        )),
-        None => Err(Stop::new(
-            Code::NotAllowed,
-            "a confirmation counts only through sshd, which is not among the parents of this call",
-        )),
-    }
+    let is_later = |began: std::time::Duration| began.as_millis() > u128::from(activated_at);
+    let why = match peer::session(peer_pid) {
+        Session::Sshd { began } if is_later(began) => return Ok(()),
+        Session::Sshd { .. } => {
+            "this connection was opened before the activation ended, so it proves nothing; confirm over a new one (ssh -o ControlPath=none)"
+        }
+        // No connection outlives tailscaled, so one that it started after the activation took is new.
+        Session::Tailscale { daemon, .. } if is_later(daemon) => return Ok(()),
+        Session::Tailscale { .. } => {
+            "Tailscale SSH does not say when this connection was opened, so it proves nothing; confirm through OpenSSH, or set confirm.mode = \"health\": see docs/tailscale.md"
+        }
+        Session::Other => {
+            "a confirmation counts only through sshd, which is not among the parents of this call"
+        }
+    };
+    Err(Stop::new(Code::NotAllowed, why))
 }
 
 /// `status`: where the host stands.
