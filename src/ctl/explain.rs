@@ -7,7 +7,7 @@ use crate::decide::claim::{Claim, Proof};
 use crate::decide::config::{Config, Loader};
 use crate::decide::identity;
 use crate::decide::outcome::{OrStop, Stop};
-use crate::decide::plan::{Goal, Plan};
+use crate::decide::plan::{Candidate, Goal, Plan};
 use crate::decide::policy::{Caller, Facts, Identity, judge, table_of};
 use crate::decide::privileged::{Platform, Program, Row, table};
 use crate::decide::request::Request;
@@ -111,7 +111,7 @@ fn explained(
             let _ = writeln!(out, "rule     {}", rule(config, authorized.identity()));
             match Plan::of(authorized, config) {
                 None => out += "as root  nothing: it is answered from the state\n",
-                Some(plan) => out += &commands(config, platform, plan.goal()),
+                Some(plan) => out += &commands(config, platform, &plan),
             }
             (Code::Done, out)
         }
@@ -132,7 +132,7 @@ fn rule(config: &Config, identity: &Identity) -> String {
 }
 
 /// The exact lines, in order; then those that only a failure needs.
-fn commands(config: &Config, platform: Platform, goal: Goal) -> String {
+fn commands(config: &Config, platform: Platform, plan: &Plan) -> String {
     let granted = table(config, platform);
     let sudo = platform.path(Program::Sudo);
     let lines = |rows: &[Row]| -> String {
@@ -141,10 +141,13 @@ fn commands(config: &Config, platform: Platform, goal: Goal) -> String {
             .map(|(row, argv)| format!("  # {row:?}\n  {sudo} -n -- {}\n", argv.join(" ")))
             .collect()
     };
-    let (always, failing) = rows(goal, config.boot.loader);
+    let (always, failing) = rows(plan.goal(), plan.candidate(), config.boot.loader);
     let mut out = match always.is_empty() {
         true => "as root  nothing: it fetches, verifies and builds\n".to_owned(),
-        false => format!("as root  in this order:\n{}", lines(&always)),
+        false => format!(
+            "as root  in this order, and less of it where the host is there already:\n{}",
+            lines(&always)
+        ),
     };
     if !failing.is_empty() {
         out += &format!("if it fails, as far as it is needed:\n{}", lines(&failing));
@@ -152,8 +155,9 @@ fn commands(config: &Config, platform: Platform, goal: Goal) -> String {
     out
 }
 
-/// The rows that a job with this goal meets, as `job/deploy.rs` and those below it go through them.
-fn rows(goal: Goal, loader: Loader) -> (Vec<Row>, Vec<Row>) {
+/// The rows that a job with this goal meets, as `job/deploy.rs` and those below it go through them. What sudo logs of a
+/// real job is compared with it: `what_explain_says_is_what_runs_as_root_in_the_same_order`.
+fn rows(goal: Goal, candidate: &Candidate, loader: Loader) -> (Vec<Row>, Vec<Row>) {
     let default = match loader {
         Loader::SystemdBoot => vec![Row::BootDefaultSystemdBoot],
         Loader::Grub => vec![Row::BootDefaultGrub],
@@ -161,7 +165,12 @@ fn rows(goal: Goal, loader: Loader) -> (Vec<Row>, Vec<Row>) {
     };
     let stage = [Row::Reset, Row::KeepRunning, Row::KeepCommitted, Row::Stage];
     let prune = [Row::PruneRevert, Row::PruneCandidate, Row::PruneCommitted];
-    let begin = [&default[..], &stage, &prune].concat();
+    // Which system was before this one depends on where the host stands.
+    let which = match candidate {
+        Candidate::Source { .. } => &[][..],
+        Candidate::Earlier(_) => &default,
+    };
+    let begin = [which, &default, &stage, &prune].concat();
     let trial = [&begin[..], &[Row::Check, Row::Arm, Row::Trial]].concat();
     let commit = [&[Row::Set, Row::Commit], &default[..]].concat();
     let back = [Row::Revert, Row::Restore, Row::Disarm, Row::Reboot];
@@ -239,7 +248,7 @@ mod tests {
         let loaders = [Loader::SystemdBoot, Loader::Grub];
         let met: Vec<Row> = goals
             .into_iter()
-            .flat_map(|goal| loaders.map(|loader| rows(goal, loader)))
+            .flat_map(|goal| loaders.map(|loader| rows(goal, &Candidate::Earlier(None), loader)))
             .flat_map(|(always, failing)| [always, failing].concat())
             .collect();
         for row in ROWS {
