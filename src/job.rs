@@ -53,6 +53,7 @@ pub fn serve(platform: Platform) -> ExitCode {
     if let Err(stop) = not_root() {
         return said_in_log(&stop);
     }
+    kernel::outlast_signals();
     let Ok(channel) = std::io::stdin().as_fd().try_clone_to_owned() else { return Code::Internal.into() };
     let (channel, stop) = match answer(platform, channel) {
         Ok(()) => return ExitCode::SUCCESS,
@@ -65,6 +66,7 @@ pub fn serve(platform: Platform) -> ExitCode {
 
 /// Recovery alone, as a unit of its own.
 pub fn recover_only(platform: Platform) -> ExitCode {
+    kernel::outlast_signals();
     let machine = not_root().and_then(|()| machine(platform, Log::nowhere()));
     let result = machine.and_then(|mut machine| match machine.store.lock().or_stop(Code::NotWritable)? {
         None => Ok(()), // A job is alive; the transaction is its own.

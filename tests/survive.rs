@@ -167,6 +167,18 @@ fn a_power_cut_during_a_commit_is_finished_or_undone_and_never_neither() {
 }
 
 #[test]
+fn what_asks_a_program_to_end_does_not_end_a_job() {
+    let host = quick();
+    host.commit("v1", &Commit::signed().fault("wait"));
+    let client = host.ssh_spawn("ci", &["switch"]);
+    client.await_text(ACTIVATING, TIMER);
+    host.root(&format!("for signal in TERM HUP INT QUIT; do kill -$signal {}; done", job_pid(&host)));
+    host.go();
+    client.wait().expect(0);
+    assert_eq!(host.version(), "v1");
+}
+
+#[test]
 fn a_job_killed_during_a_commit_is_finished() {
     let host = quick();
     let commit = host.commit("v1", &Commit::signed().fault("boot-slow"));

@@ -50,6 +50,17 @@ pub fn plain_account() -> Result<(), Unfit> {
     if one_user && one_group { Ok(()) } else { Err(Unfit::MixedIds) }
 }
 
+/// For a program whose end in the middle of its work is not for anybody to ask for: `cancel` is the way, and what
+/// has to end it can. Its children get none of this: the standard library starts them with an empty mask.
+#[cfg(feature = "host")]
+pub fn outlast_signals() {
+    let mut mask = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+        mask.add(signal);
+    }
+    let _ = mask.thread_block();
+}
+
 /// Refuses what was given to the gate on purpose, and drops what logins and containers have anyway: pam_systemd
 /// gives CAP_WAKE_ALARM to every login since systemd 254, and container managers fill the inheritable set, which
 /// gives nothing to a program that never execs.
