@@ -124,50 +124,6 @@ fn switch_to_another_kernel_works_and_says_that_a_reboot_is_required() {
 }
 
 #[test]
-fn what_is_not_trusted_is_11_for_every_verb_and_touches_nothing() {
-    let host = Host::boot();
-    let before = host.triple();
-    let first = host.root("git -C /srv/git/infra.git rev-parse main");
-    for (commit, why) in [(Commit::unsigned(), "is not signed"), (Commit::unknown_key(), "allowed_signers")] {
-        host.commit("v1", &commit.parent(&first));
-        for verb in ["fetch", "switch", "test", "boot", "switch"] {
-            let answer = host.ssh(&[verb]);
-            leaves(&host, &before, &answer, verb, "refused", 11, &["accepted fetched", REFUSES]);
-            assert!(answer.stderr.contains(why), "{answer:#?}");
-        }
-    }
-    // On another branch, or nowhere at all.
-    let side = host.commit("v2", &Commit::signed().branch("side").parent(&first));
-    host.commit("v3", &Commit::signed().parent(&first));
-    for commit in [side.as_str(), &"f".repeat(40), &"f".repeat(64)] {
-        let answer = host.ssh(&["switch", commit]);
-        leaves(&host, &before, &answer, "switch", "refused", 11, &["accepted", REFUSES]);
-        assert!(answer.stderr.contains("is not on main"), "{answer:#?}");
-    }
-    assert_eq!(host.root("ls /nix/store | grep -c demo-v[123]$ || true"), "0", "nothing of it was built");
-    ended(&host, &host.ssh(&["switch"]), "switch", "committed", 0, &[TRIED, KEEPS]);
-}
-
-#[test]
-fn nothing_older_than_what_was_committed_comes_back() {
-    let host = Host::boot();
-    let [first, second] = ["v1", "v2"].map(|version| host.commit(version, &Commit::signed()));
-    ended(&host, &host.ssh(&["switch"]), "switch", "committed", 0, &[TRIED, KEEPS]);
-    let now = host.triple();
-    for verb in ["fetch", "switch", "test", "boot"] {
-        let answer = host.ssh(&[verb, &first]);
-        leaves(&host, &now, &answer, verb, "refused", 11, &["accepted fetched", REFUSES]);
-        assert!(answer.stderr.contains("goes forward only"), "{answer:#?}");
-    }
-    // A branch that was forced back and went another way.
-    host.commit("v3", &Commit::signed().parent(&first));
-    leaves(&host, &now, &host.ssh(&["switch"]), "switch", "refused", 11, &["accepted fetched", REFUSES]);
-    host.commit("v4", &Commit::signed().parent(&second));
-    ended(&host, &host.ssh(&["switch"]), "switch", "committed", 0, &[TRIED, KEEPS]);
-    assert_eq!(host.version(), "v4");
-}
-
-#[test]
 fn a_system_that_cannot_be_built_is_12_and_touches_nothing() {
     let host = Host::boot();
     let before = host.triple();

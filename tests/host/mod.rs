@@ -205,6 +205,11 @@ impl Host {
     pub fn commit(&self, version: &str, commit: &Commit) -> String {
         line(Command::new(SCRIPT).args(["commit", &self.name, version]).args(&commit.words), 60)
     }
+    /// The host's own forge as a remote of git on this machine, which needs `GIT_ALLOW_PROTOCOL=ext`. It lets everything be
+    /// pushed, as a forge that was taken over would.
+    pub fn forge(&self) -> String {
+        format!("ext::{} exec {} -- %S /srv/git/infra.git", SCRIPT.replace(' ', "% "), self.name)
+    }
     /// Builds a commit as the operator would, without nixgate; the store path.
     pub fn realise(&self, commit: &str) -> String {
         self.root(&format!("/root/fixture/system/realise {commit} 2>/dev/null"))

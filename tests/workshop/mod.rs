@@ -102,6 +102,7 @@ impl Workshop {
             name("GIT_COMMITTER_NAME"),
             address("GIT_AUTHOR_EMAIL"),
             address("GIT_COMMITTER_EMAIL"),
+            ("GIT_ALLOW_PROTOCOL", "file:ext".to_owned()),
             ("GIT_CONFIG_NOSYSTEM", "1".to_owned()),
             ("GNUPGHOME", path("gnupg")),
             ("HOME", path("")),
