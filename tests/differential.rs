@@ -23,6 +23,7 @@ use nixgate::decide::trust;
 use nixgate::decide::value::Commit;
 use std::fs;
 use std::path::Path;
+use workshop::token::Touch;
 use workshop::{Make, Signer, Workshop, text, with_header};
 
 /// What is said of a commit: nothing, or why not.
@@ -162,6 +163,15 @@ fn corpus(shop: &Workshop) -> Vec<Case> {
         case("signed with RSA", signed(shop, Signer::Ssh("rsa")), true, ""),
         case("signed with ECDSA", signed(shop, Signer::Ssh("ecdsa")), true, ""),
         case("signed with a certificate", signed(shop, Signer::Ssh("certified")), true, ""),
+        case("signed with a hardware key", crafted(&shop.token_header(Touch::Yes, &raw)), true, ""),
+        // ssh-keygen does not look whether it was touched: `docs/signing.md` says so.
+        case("hardware key, nobody touched it", crafted(&shop.token_header(Touch::No, &raw)), true, ""),
+        case(
+            "hardware key, over something else",
+            crafted(&shop.token_header(Touch::Yes, b"x")),
+            false,
+            NO_KEY,
+        ),
         case("unsigned", unsigned.clone(), false, "is not signed"),
         case("unknown key", signed(shop, Signer::Ssh("stranger")), false, NO_KEY),
         case("revoked key", signed(shop, Signer::Ssh("revoked")), false, NO_KEY),
@@ -255,6 +265,7 @@ fn machine(shop: &Workshop) -> Machine {
         line("rsa", git),
         line("ecdsa", git),
         line("authority", &format!("cert-authority,{git}")),
+        format!("token@demo {git} {}\n", shop.token()),
         line("revoked", git),
         line("for-files", "namespaces=\"file\""),
         line("ended", &format!("{git},valid-before=\"20200201Z\"")),

@@ -176,7 +176,8 @@ fn a_team_with_one_branch_signs_its_tip() {
 #[test]
 fn with_one_parent_every_commit_from_the_first_on_is_signed() {
     let team = Team::new();
-    // The hosts run a commit of main; the branch begins there.
+    // The hosts run a commit of main; the branch begins there, and nowhere else.
+    team.promote(&["--one-parent"]).refused(1, "begins at the commit that the hosts run");
     let anchor = team.publish("deploy", &team.tip("main"));
     let merges = ["2\n", "3\n"].map(|version| {
         let merged = team.merge("main", version);
@@ -190,11 +191,16 @@ fn with_one_parent_every_commit_from_the_first_on_is_signed() {
         let message = team.on_forge(&["log", "-1", "--format=%B", commit]);
         assert!(message.contains(&format!("Promoted-from: {merged}")), "{message}");
     }
+    // A commit that only is younger, for max-commit-age, is nothing that would be lost.
+    let tip = team.tip("deploy");
+    team.publish("deploy", &team.shop.commit(&Make::new(Signer::Ssh("my key"), &tip, &team.tree(&tip))));
+    team.merge("main", "4\n");
+    team.promote(&["--one-parent"]).commit();
     // What only the deploy branch has is seen here, too.
     let tip = team.tip("deploy");
     let tree = team.shop.tree(&tip, "hotfix", "by hand\n");
     team.publish("deploy", &team.shop.commit(&Make::new(Signer::Ssh("my key"), &tip, &tree)));
-    team.merge("main", "4\n");
+    team.merge("main", "5\n");
     team.promote(&["--one-parent"]).refused(1, "deploy has changes that main has not");
 }
 

@@ -4,8 +4,11 @@
     dead_code, // each test program uses a part of it
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic
 )]
+
+pub mod token;
 
 use std::env;
 use std::fs::{self, Permissions};
