@@ -114,6 +114,10 @@ impl Commit {
     pub fn config(self, path: &str) -> Self {
         self.word("--config", Some(path))
     }
+    /// A file of the commit, from a path inside the host.
+    pub fn put(self, path: &str, from: &str) -> Self {
+        self.word("--put", Some(path)).word(from, None)
+    }
     fn word(mut self, option: &str, value: Option<&str>) -> Self {
         self.words.extend([Some(option), value].into_iter().flatten().map(str::to_owned));
         self
