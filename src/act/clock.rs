@@ -1,4 +1,4 @@
-//! The three clocks: deadlines by CLOCK_BOOTTIME, records by the wall, boots by their id.
+//! The clocks: deadlines by CLOCK_BOOTTIME, units by CLOCK_MONOTONIC, records by the wall, boots by their id.
 
 use nix::time::{ClockId, clock_gettime};
 use std::time::{Duration, SystemTime};
@@ -6,6 +6,11 @@ use std::time::{Duration, SystemTime};
 /// Time since this boot, suspended time included.
 pub fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+}
+
+/// The clock of systemd's timestamps.
+pub fn monotonic() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
 /// RFC 3339, for people.

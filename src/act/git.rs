@@ -164,13 +164,16 @@ impl Machine {
         self.run(self.git(&["update-ref", VERIFIED, commit.as_str()]))
     }
 
-    /// Whether the repository can be reached: what the next deploy will need.
-    pub fn source_answers(&mut self, branch: &Branch, limit: Duration) -> Result<bool, RunError> {
-        let url = self.config.source.url.as_str().to_owned();
+    /// Asks for a branch: what the next deploy will need.
+    pub fn ask_source(&self, branch: &Branch, limit: Duration) -> Spec {
         let name = format!("refs/heads/{branch}");
-        let mut spec = self.git(&["ls-remote", "--quiet", &url, &name]);
+        let mut spec = self.git(&["ls-remote", "--quiet", self.config.source.url.as_str(), &name]);
         spec.stdout = Stdout::Captured;
         spec.limit = limit;
-        Ok(self.run(spec)?.is_success())
+        spec
+    }
+
+    pub fn source_answers(&mut self, branch: &Branch, limit: Duration) -> Result<bool, RunError> {
+        Ok(self.run(self.ask_source(branch, limit))?.is_success())
     }
 }

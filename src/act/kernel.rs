@@ -102,3 +102,15 @@ fn close_from(first: i32) {
         let _ = unistd::close(fd); // the directory's own descriptor is gone already
     }
 }
+
+/// Does something on a thread that has given up ever getting more rights: so has every child that it starts.
+pub fn without_new_privileges<T: Send>(
+    act: impl FnOnce() -> std::io::Result<T> + Send,
+) -> std::io::Result<T> {
+    let on_thread = || {
+        prctl::set_no_new_privs()?;
+        act()
+    };
+    let died = |_| std::io::Error::other("the thread that should do it died");
+    std::thread::scope(|scope| scope.spawn(on_thread).join().map_err(died)).and_then(|result| result)
+}

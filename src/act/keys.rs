@@ -1,7 +1,7 @@
 //! ssh-keygen and ssh-keyscan: signatures of commits, and whether sshd is really ours. Exit codes only, never text.
 
 use super::machine::Machine;
-use super::process::{OnCancel, RunError, Stdout};
+use super::process::{OnCancel, RunError, Spec, Stdout};
 use crate::decide::privileged::Program;
 use crate::decide::trust::Signed;
 use std::fs;
@@ -50,19 +50,28 @@ impl Machine {
         Ok(false)
     }
 
-    /// A fresh connection to sshd on this host: does it show our own host key? One kind of key is asked for,
-    /// because each is a connection, and sshd penalises those that never log in.
-    pub fn sshd_answers(&mut self, limit: Duration) -> bool {
-        let Some((kind, blob)) = host_key() else { return false };
+    /// Makes a fresh connection to sshd on this host: does it show our own host key? That is the blob. One kind of key
+    /// is asked for, because each is a connection, and sshd penalises those that never log in.
+    pub fn ask_sshd(&self, limit: Duration) -> Option<(Spec, String)> {
+        let (kind, blob) = host_key()?;
         let port = self.config.sshd.port.to_string();
         let seconds = limit.as_secs().clamp(1, 10).to_string();
         let args = ["-T", &seconds, "-p", &port, "-t", &kind, "127.0.0.1"];
         let mut spec = self.program(Program::SshKeyscan, &args, limit);
         spec.stdout = Stdout::Captured;
-        spec.on_cancel = OnCancel::GoOn;
-        let answer = self.run(spec).map(|ended| ended.text()).unwrap_or_default();
-        answer.lines().any(|line| line.split(' ').nth(2) == Some(blob.as_str()))
+        Some((spec, blob))
     }
+
+    pub fn sshd_answers(&mut self, limit: Duration) -> bool {
+        let Some((mut spec, blob)) = self.ask_sshd(limit) else { return false };
+        spec.on_cancel = OnCancel::GoOn;
+        self.run(spec).is_ok_and(|ended| shows_key(&ended.stdout, &blob))
+    }
+}
+
+/// Whether ssh-keyscan printed this key.
+pub fn shows_key(printed: &[u8], blob: &str) -> bool {
+    String::from_utf8_lossy(printed).lines().any(|line| line.split(' ').nth(2) == Some(blob))
 }
 
 /// A public host key of this machine: what ssh-keyscan calls its kind, and its blob.

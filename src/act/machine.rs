@@ -1,11 +1,12 @@
 //! The machine as a job sees it: its programs, its privileged commands, its pointers and its units.
 
 use super::begun::Begun;
+use super::inbox::Inbox;
 use super::log::Log;
-use super::process::{Ended, Inbox, OnCancel, RunError, Spec, Stdout, run};
+use super::process::{Ended, OnCancel, RunError, Spec, Stdout, run};
 use super::store::Store;
 use crate::decide::config::{Config, Loader};
-use crate::decide::observe::{self, Units};
+use crate::decide::observe;
 use crate::decide::privileged::{Platform, Program, RUNNING, Row, SYSTEM};
 use crate::decide::record::Triple;
 use crate::decide::value::StorePath;
@@ -33,8 +34,6 @@ pub enum ObserveError {
         "the boot default cannot be read with boot.loader = {loader:?}; set boot.loader to what this host uses, or to \"none\""
     )]
     NoBootDefault { loader: Loader },
-    #[error("the units cannot be listed: {0}")]
-    Units(String),
 }
 
 /// How long looking at something may take.
@@ -83,14 +82,19 @@ impl Machine {
         let _ = self.sudo(Row::Reset, LOOK, Stdout::Dropped, OnCancel::GoOn);
     }
 
-    /// Whether the rules in force, which during a trial are the candidate's, still let us run a row.
-    pub fn may(&mut self, row: Row) -> bool {
+    /// Asks whether the rules in force, which during a trial are the candidate's, still let us run a row.
+    pub fn ask_sudo(&self, row: Row) -> Spec {
         let argv = row.argv(&self.config, self.platform);
         let mut words: Vec<&str> = vec!["-n", "-l", "--"];
         words.extend(argv.iter().map(String::as_str));
         let mut spec = self.program(Program::Sudo, &words, LOOK);
-        spec.on_cancel = OnCancel::GoOn;
         spec.stdout = Stdout::Dropped;
+        spec
+    }
+
+    pub fn may(&mut self, row: Row) -> bool {
+        let mut spec = self.ask_sudo(row);
+        spec.on_cancel = OnCancel::GoOn;
         self.run(spec).is_ok_and(|ended| ended.is_success())
     }
 
@@ -136,16 +140,6 @@ impl Machine {
             Some(system) => Ok(Some(system)),
             None => Err(ObserveError::NoBootDefault { loader }),
         }
-    }
-
-    pub fn units(&mut self) -> Result<Units, ObserveError> {
-        let args = ["list-units", "--all", "--output=json", "--no-pager"];
-        let ended = self.ask(Program::Systemctl, &args).map_err(|e| ObserveError::Units(e.to_string()))?;
-        let units = Units::parse(&ended.stdout)
-            .ok_or_else(|| ObserveError::Units(format!("systemctl ended with {}", ended.code)))?;
-        let args = ["show", "*.service", "--property=Id,NRestarts", "--no-pager"];
-        let ended = self.ask(Program::Systemctl, &args).map_err(|e| ObserveError::Units(e.to_string()))?;
-        Ok(units.with_restarts(&ended.text()))
     }
 
     /// Properties of a unit; `None` while systemd cannot be asked.

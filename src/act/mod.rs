@@ -10,6 +10,8 @@ pub mod begun;
 #[cfg(feature = "host")]
 pub mod builder;
 pub mod channel;
+#[cfg(feature = "host")]
+pub mod checks;
 pub mod client;
 #[cfg(feature = "host")]
 pub mod clock;
@@ -17,9 +19,13 @@ pub mod clock;
 pub mod files;
 #[cfg(feature = "host")]
 pub mod git;
+#[cfg(feature = "host")]
+pub mod inbox;
 pub mod kernel;
 #[cfg(feature = "host")]
 pub mod keys;
+#[cfg(feature = "host")]
+pub mod labelled;
 #[cfg(feature = "host")]
 pub mod log;
 #[cfg(feature = "host")]
@@ -27,7 +33,11 @@ pub mod machine;
 #[cfg(feature = "host")]
 pub mod nix;
 #[cfg(feature = "host")]
+pub mod orphans;
+#[cfg(feature = "host")]
 pub mod peer;
+#[cfg(feature = "host")]
+pub mod probe;
 #[cfg(feature = "host")]
 pub mod process;
 #[cfg(feature = "host")]

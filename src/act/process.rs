@@ -1,85 +1,19 @@
 //! Children: argv, an environment from nothing, a deadline, and an end for their whole process group.
 
+use super::inbox::{Event, Inbox, Woken};
+use super::kernel::without_new_privileges;
+use super::labelled::copy_lines;
 use super::log::Log;
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, Read, Write, pipe};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// What a job waits for.
-#[derive(Debug)]
-pub enum Event {
-    /// Somebody asked the job to stop; who.
-    Cancel(String),
-    /// Somebody confirmed the trial; who.
-    Confirm(String),
-    /// The child of this number has ended. One that was stopped says so when the next one runs already.
-    Ended(u64),
-}
-
-/// The one place where a job waits.
-#[derive(Debug)]
-pub struct Inbox {
-    sender: Sender<Event>,
-    receiver: Receiver<Event>,
-    /// The number of the child that runs, or ran last.
-    child: u64,
-    pub cancelled: Option<String>,
-    pub confirmed: Option<String>,
-}
-
-impl Default for Inbox {
-    fn default() -> Self {
-        let (sender, receiver) = channel();
-        Self { sender, receiver, child: 0, cancelled: None, confirmed: None }
-    }
-}
-
-/// What a wait ended with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Woken {
-    Cancelled,
-    Confirmed,
-    ChildEnded,
-    Deadline,
-}
-
-impl Inbox {
-    pub fn sender(&self) -> Sender<Event> {
-        self.sender.clone()
-    }
-
-    /// Who asked the job to stop, up to now.
-    pub fn cancelled(&mut self) -> Option<&str> {
-        while self.wait(Instant::now()) != Woken::Deadline {}
-        self.cancelled.as_deref()
-    }
-
-    /// Waits for the next event, or until the deadline.
-    pub fn wait(&mut self, deadline: Instant) -> Woken {
-        loop {
-            match self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Event::Cancel(who)) => {
-                    self.cancelled = Some(who);
-                    return Woken::Cancelled;
-                }
-                Ok(Event::Confirm(who)) => {
-                    self.confirmed = Some(who);
-                    return Woken::Confirmed;
-                }
-                Ok(Event::Ended(child)) if child == self.child => return Woken::ChildEnded,
-                Ok(Event::Ended(_)) => {}
-                // We hold a sender, so the channel cannot be disconnected; if it were, nothing could come.
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Woken::Deadline,
-            }
-        }
-    }
-}
 
 /// Whether a `cancel` ends this wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +24,7 @@ pub enum OnCancel {
 }
 
 /// A child to run.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
     pub argv: Vec<String>,
     pub env: Vec<(&'static str, String)>,
@@ -98,6 +32,9 @@ pub struct Spec {
     pub limit: Duration,
     pub on_cancel: OnCancel,
     pub stdout: Stdout,
+    pub rights: Rights,
+    /// Stands before each line of its output in the log, and bounds how much of it is kept.
+    pub label: Option<String>,
 }
 
 /// Where standard output goes; standard error goes to the log.
@@ -110,6 +47,15 @@ pub enum Stdout {
     Dropped,
 }
 
+/// What a child may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// What its program gives: sudo is one.
+    Ours,
+    /// Never more than account nixgate has: no setuid program works for it, sudo neither.
+    NeverMore,
+}
+
 impl Spec {
     pub fn new(argv: Vec<String>, limit: Duration) -> Self {
         Self {
@@ -119,7 +65,12 @@ impl Spec {
             limit,
             on_cancel: OnCancel::Stop,
             stdout: Stdout::Logged,
+            rights: Rights::Ours,
+            label: None,
         }
+    }
+    pub fn program(&self) -> &str {
+        self.argv.first().map_or("", String::as_str)
     }
 }
 
@@ -156,100 +107,146 @@ const CAPTURE_LIMIT: u64 = 16 << 20;
 
 /// Runs a child to its end. Whatever ends first, nothing of its process group is left.
 pub fn run(spec: Spec, inbox: &mut Inbox, log: &Log) -> Result<Ended, RunError> {
-    let program = spec.argv.first().cloned().unwrap_or_default();
-    if spec.on_cancel == OnCancel::Stop && inbox.cancelled().is_some() {
+    let (limit, on_cancel) = (spec.limit, spec.on_cancel);
+    if on_cancel == OnCancel::Stop && inbox.cancelled().is_some() {
         return Err(RunError::Cancelled);
     }
-    let start = |source| RunError::Start { program: program.clone(), source };
-    let mut child = Command::new(&program)
-        .args(spec.argv.iter().skip(1))
-        .env_clear()
-        .envs(spec.env)
-        .current_dir("/")
-        .stdin(if spec.stdin.is_empty() { Stdio::null() } else { Stdio::piped() })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .map_err(start)?;
-    feed(&mut child, spec.stdin);
-    let (done, outputs) = channel();
-    read_output(&mut child, spec.stdout, log, &done);
-    inbox.child += 1;
-    watch(&child, inbox.child, inbox.sender());
-    let end = await_end(inbox, Instant::now() + spec.limit, spec.on_cancel);
-    // The child is not reaped yet, so its process id is still its own.
-    stop_group(&child);
-    let status = child.wait().map_err(start)?;
-    match end {
-        Woken::Cancelled => return Err(RunError::Cancelled),
-        Woken::Deadline => return Err(RunError::Deadline { program, limit: spec.limit }),
-        _ => {}
-    }
-    // Whoever still holds the pipe left the group; its output is not worth waiting for.
-    let stdout = outputs.recv_timeout(Duration::from_secs(5)).unwrap_or_default();
-    Ok(Ended { code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)), stdout })
-}
-
-fn await_end(inbox: &mut Inbox, deadline: Instant, on_cancel: OnCancel) -> Woken {
+    let running = Running::start(spec, inbox, log)?;
+    let deadline = Instant::now() + limit;
     loop {
         match inbox.wait(deadline) {
-            Woken::Cancelled if on_cancel == OnCancel::Stop => return Woken::Cancelled,
-            end @ (Woken::ChildEnded | Woken::Deadline) => return end,
-            Woken::Cancelled | Woken::Confirmed => {}
+            Woken::Ended(number) if number == running.number => break,
+            Woken::Cancelled if on_cancel == OnCancel::Stop => return Err(RunError::Cancelled),
+            Woken::Deadline => return Err(RunError::Deadline { program: running.program.clone(), limit }),
+            Woken::Ended(_) | Woken::Cancelled | Woken::Confirmed => {}
         }
     }
+    let (code, output) = running.end()?;
+    // Whoever still holds the pipe left the group; its output is not worth waiting for.
+    Ok(Ended { code, stdout: output.within(Duration::from_secs(5)) })
 }
 
-fn feed(child: &mut Child, bytes: Vec<u8>) {
+/// A child that runs. Dropped, it is stopped with its process group.
+#[derive(Debug)]
+pub struct Running {
+    program: String,
+    number: u64,
+    child: Option<Child>,
+    output: Option<Output>,
+}
+
+impl Running {
+    /// Starts a child. Its end is an event of its number.
+    pub fn start(spec: Spec, inbox: &mut Inbox, log: &Log) -> Result<Self, RunError> {
+        let program = spec.program().to_owned();
+        let started = start(spec, log);
+        let (child, output) =
+            started.map_err(|source| RunError::Start { program: program.clone(), source })?;
+        let number = inbox.number();
+        watch(pid(&child), number, inbox.sender());
+        Ok(Self { program, number, child: Some(child), output: Some(output) })
+    }
+
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What an ended child leaves: its exit code, and its output as soon as nobody holds that any more.
+    pub fn end(mut self) -> Result<(i32, Output), RunError> {
+        let program = std::mem::take(&mut self.program);
+        let status = self.stop().map_err(|source| RunError::Start { program, source })?;
+        let code = status.map_or(-1, |s| s.code().unwrap_or_else(|| 128 + s.signal().unwrap_or(0)));
+        Ok((code, self.output.take().unwrap_or_default()))
+    }
+
+    /// Its process id is its own until it was waited for, so this stops its group and no other.
+    fn stop(&mut self) -> io::Result<Option<std::process::ExitStatus>> {
+        let Some(mut child) = self.child.take() else { return Ok(None) };
+        // A group that is gone, or root's, is not ours to stop: units have deadlines of PID 1's.
+        let _ = killpg(pid(&child), Signal::SIGTERM);
+        let _ = killpg(pid(&child), Signal::SIGKILL);
+        child.wait().map(Some)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.stop();
+    }
+}
+
+/// The output of a child, which somebody that it left behind may still hold open.
+#[derive(Debug, Default)]
+pub struct Output(Option<Receiver<Vec<u8>>>);
+
+impl Output {
+    /// What was captured; empty, once it is in the log, for any other.
+    pub fn within(self, patience: Duration) -> Vec<u8> {
+        self.0.and_then(|done| done.recv_timeout(patience).ok()).unwrap_or_default()
+    }
+}
+
+fn start(spec: Spec, log: &Log) -> io::Result<(Child, Output)> {
+    let mut command = Command::new(spec.program());
+    command.args(spec.argv.iter().skip(1)).env_clear().envs(spec.env).current_dir("/").process_group(0);
+    command.stdin(if spec.stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
+    let output = connect(&mut command, spec.stdout, spec.label, log)?;
+    let mut child = match spec.rights {
+        Rights::Ours => command.spawn(),
+        Rights::NeverMore => without_new_privileges(|| command.spawn()),
+    }?;
     if let Some(mut stdin) = child.stdin.take() {
         // A child that does not read its input says so by its exit code.
-        thread::spawn(move || drop(stdin.write_all(&bytes)));
+        thread::spawn(move || drop(stdin.write_all(&spec.stdin)));
     }
+    Ok((child, output))
 }
 
-/// Standard error goes to the log as it comes; standard output too, or is sent whole to `done`.
-fn read_output(child: &mut Child, stdout: Stdout, log: &Log, done: &Sender<Vec<u8>>) {
-    if let Some(stderr) = child.stderr.take() {
-        let log = log.clone();
-        thread::spawn(move || match stdout {
-            Stdout::Dropped => drain(stderr),
-            Stdout::Captured | Stdout::Logged => log.copy_from(stderr),
-        });
+/// What is printed goes to the log as it comes; standard output of a captured child comes back whole. The writing
+/// ends are the command's, and closed with it.
+fn connect(command: &mut Command, stdout: Stdout, label: Option<String>, log: &Log) -> io::Result<Output> {
+    if stdout == Stdout::Dropped {
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        return Ok(Output(None));
     }
-    if let Some(pipe) = child.stdout.take() {
-        let (log, done) = (log.clone(), done.clone());
+    let (done, output) = channel();
+    let (printed, writer) = pipe()?;
+    if stdout == Stdout::Captured {
+        let (captured, writer) = pipe()?;
+        command.stdout(writer);
+        let done = done.clone();
         thread::spawn(move || {
             let mut text = Vec::new();
-            match stdout {
-                Stdout::Logged => log.copy_from(pipe),
-                Stdout::Dropped => drain(pipe),
-                Stdout::Captured => drop(pipe.take(CAPTURE_LIMIT).read_to_end(&mut text)),
-            }
+            let _ = captured.take(CAPTURE_LIMIT).read_to_end(&mut text);
             done.send(text)
         });
+    } else {
+        command.stdout(writer.try_clone()?);
     }
+    command.stderr(writer);
+    let log = log.clone();
+    thread::spawn(move || {
+        copy(printed, label, &log);
+        if stdout == Stdout::Logged {
+            let _ = done.send(Vec::new());
+        }
+    });
+    Ok(Output(Some(output)))
 }
 
-fn drain(mut from: impl Read) {
-    drop(io::copy(&mut from, &mut io::sink()));
+fn copy(printed: PipeReader, label: Option<String>, log: &Log) {
+    match label {
+        None => log.copy_from(printed),
+        Some(label) => copy_lines(printed, &label, log),
+    }
 }
 
 /// Tells when the child has ended, without reaping it.
-fn watch(child: &Child, number: u64, sender: Sender<Event>) {
-    let pid = pid(child);
+fn watch(pid: Pid, number: u64, sender: Sender<Event>) {
     thread::spawn(move || {
-        while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
-            == Err(nix::errno::Errno::EINTR)
-        {}
+        while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
         sender.send(Event::Ended(number))
     });
-}
-
-fn stop_group(child: &Child) {
-    // A group that is gone, or root's, is not ours to stop: units have deadlines of PID 1's.
-    let _ = killpg(pid(child), Signal::SIGTERM);
-    let _ = killpg(pid(child), Signal::SIGKILL);
 }
 
 fn pid(child: &Child) -> Pid {

@@ -11,9 +11,10 @@ mod units;
 
 use super::account::{AccountError, become_nixgate};
 use super::{CtlError, Host};
+use crate::act::inbox::Inbox;
 use crate::act::log::Log;
 use crate::act::machine::Machine;
-use crate::act::process::{Inbox, Spec, Stdout};
+use crate::act::process::{Spec, Stdout};
 use crate::act::store::{ROOT, Store};
 use crate::decide::answer::Code;
 use crate::decide::config::Config;

@@ -128,6 +128,11 @@ impl Config {
             return Some((format!("\"{}\"", file.as_str()), what));
         }
         let access = self.access.as_deref().unwrap_or_default();
+        if self.health.settle > self.limits.health {
+            let what =
+                "services cannot be watched longer (health.settle) than all checks may take (limits.health)";
+            return Some(("settle".to_owned(), what.to_owned()));
+        }
         // Names that nixgate gives itself: the local timer, and callers without a key.
         let taken = [super::policy::TIMER, super::policy::UNKNOWN];
         if let Some(access) = access.iter().find(|access| taken.contains(&access.name.as_str())) {

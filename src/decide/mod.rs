@@ -13,6 +13,8 @@ pub mod config;
 pub mod escape;
 #[cfg(feature = "host")]
 pub mod evaluation;
+#[cfg(feature = "host")]
+pub mod health;
 pub mod identity;
 #[cfg(feature = "host")]
 pub mod limit;
@@ -46,6 +48,8 @@ pub mod state;
 pub mod tailscale;
 #[cfg(feature = "host")]
 pub mod trust;
+#[cfg(feature = "host")]
+pub mod units;
 pub mod value;
 pub mod verdict;
 #[cfg(feature = "host")]

@@ -1,4 +1,4 @@
-//! What the host's own words mean: the boot default, the units, a revision.
+//! What the host's own words mean: the boot default, a revision.
 
 use super::config::Loader;
 use super::value::StorePath;
@@ -37,86 +37,6 @@ fn entry_name(file: &str) -> &str {
 fn init_of(line: &str) -> Option<StorePath> {
     let init = line.split_whitespace().find_map(|word| word.strip_prefix("init="))?;
     StorePath::parse(init.strip_suffix("/init")?).ok()
-}
-
-/// How a unit stood when it was looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnitState {
-    Active,
-    Failed,
-    /// Waiting to be started again after a failure.
-    Restarting,
-    Other,
-}
-
-/// A snapshot of the units, without nixgate's own and those of login sessions.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Units {
-    states: BTreeMap<String, UnitState>,
-    /// How often systemd has started a service again by itself, since somebody started it.
-    restarts: BTreeMap<String, u64>,
-}
-
-impl Units {
-    /// From `systemctl list-units --all --output=json`.
-    pub fn parse(json: &[u8]) -> Option<Self> {
-        #[derive(serde::Deserialize)]
-        struct Row {
-            unit: String,
-            active: String,
-            sub: String,
-        }
-        let rows: Vec<Row> = serde_json::from_slice(json).ok()?;
-        let ours = |unit: &str| {
-            ["nixgate", "user@", "user-runtime-dir@", "session-", "run-"].iter().any(|p| unit.starts_with(p))
-        };
-        let kinds = [".service", ".socket", ".mount", ".timer", ".path", ".swap", ".automount"];
-        let states = rows
-            .into_iter()
-            .filter(|row| !ours(&row.unit) && kinds.iter().any(|kind| row.unit.ends_with(kind)))
-            .map(|row| {
-                let state = match (row.active.as_str(), row.sub.as_str()) {
-                    (_, "auto-restart" | "auto-restart-queued") => UnitState::Restarting,
-                    ("active" | "reloading", _) => UnitState::Active,
-                    ("failed", _) => UnitState::Failed,
-                    _ => UnitState::Other,
-                };
-                (row.unit, state)
-            })
-            .collect();
-        Some(Self { states, restarts: BTreeMap::new() })
-    }
-
-    /// Adds what `systemctl show '*.service' --property=Id,NRestarts` prints: blocks with a blank line between.
-    #[must_use]
-    pub fn with_restarts(mut self, text: &str) -> Self {
-        let blocks = text.split("\n\n").map(properties);
-        self.restarts = blocks
-            .filter_map(|unit| Some(((*unit.get("Id")?).to_owned(), unit.get("NRestarts")?.parse().ok()?)))
-            .filter(|(unit, _): &(String, u64)| self.states.contains_key(unit))
-            .collect();
-        self
-    }
-
-    pub fn is_active(&self, unit: &str) -> bool {
-        self.states.get(unit) == Some(&UnitState::Active)
-    }
-
-    /// What is broken now and was not before. A service that dies and is started again is well at some moments: it is
-    /// known by its restarts, where it had none before.
-    pub fn newly_failed(&self, before: &Self) -> Vec<String> {
-        let broken = |units: &Self, unit: &str| {
-            matches!(units.states.get(unit), Some(UnitState::Failed | UnitState::Restarting))
-                || units.restarts.get(unit).is_some_and(|restarts| *restarts > 0)
-        };
-        self.states.keys().filter(|unit| broken(self, unit) && !broken(before, unit)).cloned().collect()
-    }
-
-    /// What was active before and is not now.
-    pub fn lost(&self, before: &Self) -> Vec<String> {
-        let active = before.states.iter().filter(|(_, state)| **state == UnitState::Active);
-        active.map(|(unit, _)| unit.clone()).filter(|unit| !self.is_active(unit)).collect()
-    }
 }
 
 /// The properties that `systemctl show` prints, one `Key=Value` a line.
@@ -164,28 +84,6 @@ mod tests {
             system('d')
         );
         assert_eq!(boot_default(Loader::Grub, &text).map(|s| s.to_string()), Some(system('c')));
-    }
-
-    fn units(rows: &[(&str, &str, &str)]) -> Units {
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|(u, a, s)| serde_json::json!({"unit": u, "active": a, "sub": s, "load": "loaded"}))
-            .collect();
-        Units::parse(serde_json::to_string(&rows).unwrap().as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn only_what_is_newly_broken_counts() {
-        let before = units(&[("old.service", "failed", "failed"), ("web.service", "active", "running")]);
-        let after = units(&[
-            ("old.service", "failed", "failed"),
-            ("web.service", "failed", "failed"),
-            ("flap.service", "activating", "auto-restart"),
-            ("nixgate-job@1.service", "failed", "failed"),
-            ("oneshot.service", "inactive", "dead"),
-        ]);
-        assert_eq!(after.newly_failed(&before), ["flap.service", "web.service"]);
-        assert_eq!(after.lost(&before), ["web.service"]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub enum Platform {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
     Choom,
+    Curl,
     Git,
     Grep,
     Nix,
@@ -62,6 +63,7 @@ impl Platform {
     pub fn path(self, program: Program) -> String {
         let name = match program {
             Program::Choom => "choom",
+            Program::Curl => "curl",
             Program::Git => "git",
             Program::Grep => "grep",
             Program::Nix => "nix",

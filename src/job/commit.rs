@@ -1,8 +1,9 @@
 //! Making a system permanent: profile, then boot entry, and the way back from either.
 
 use crate::act::begun::Begun;
+use crate::act::inbox::Woken;
 use crate::act::machine::Machine;
-use crate::act::process::{OnCancel, Woken};
+use crate::act::process::OnCancel;
 use crate::decide::answer::Code;
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::privileged::{COMMIT_SECONDS, Row};

@@ -75,13 +75,13 @@ fn on_trial(
             {
                 state.remember_bad(commit);
             }
-            return revert(machine, begun, Some(&before.baseline.units), stop);
+            return revert(machine, begun, Some(&before.baseline), stop);
         }
     };
     let outcome = match plan.goal() {
         Goal::Running => match trial::settle(machine, begun, system.as_str()) {
             Ok(()) => Outcome::good(State::Kept, "kept"),
-            Err(stop) => return revert(machine, begun, Some(&before.baseline.units), stop),
+            Err(stop) => return revert(machine, begun, Some(&before.baseline), stop),
         },
         _ => make_permanent(machine, begun, state, plan, before, system, MustRun::Yes),
     };
@@ -110,7 +110,7 @@ fn make_permanent(
             note_permanent(begun, state, plan_candidate_is_new(plan));
             Outcome::good(State::Committed, "committed")
         }
-        Err(stop) => revert(machine, begun, Some(&before.baseline.units), stop),
+        Err(stop) => revert(machine, begun, Some(&before.baseline), stop),
     }
 }
 

@@ -1,26 +1,33 @@
-//! Whether a system is well, compared with how the host was before.
+//! Whether a system is well, compared with how the host was before: everything is asked at once, and the units once
+//! more at the end.
 
-use super::source::step;
-use crate::act::machine::Machine;
-use crate::act::machine::running_system;
-use crate::act::process::{OnCancel, RunError, Spec};
+mod asked;
+mod bench;
+
+use crate::act::begun::Begun;
+use crate::act::clock;
+use crate::act::inbox::Woken;
+use crate::act::machine::{Machine, running_system};
+use crate::act::process::OnCancel;
 use crate::decide::answer::Code;
-use crate::decide::config::{Check, CheckKind, When};
-use crate::decide::observe::Units;
+use crate::decide::health::{Row, Standing, summary, table};
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::plan::{Candidate, Plan};
-use crate::decide::privileged::Row;
-use crate::decide::value::StorePath;
+use crate::decide::units::Units;
+use crate::decide::value::{Branch, StorePath};
+use asked::Asked;
+use bench::{Measured, Patience, measure};
 use std::time::{Duration, Instant};
 
 /// How the host was before the trial. What was broken then reverts nothing now.
 #[derive(Debug, Default)]
 pub struct Baseline {
-    pub units: Units,
-    /// What is checked during the trial. `rollback` needs only the first three checks: it is the way out.
-    checks: Vec<Check>,
+    units: Units,
+    /// The names of the checks that failed.
     failing: Vec<String>,
-    source: Option<crate::decide::value::Branch>,
+    /// Where a candidate came from that has to satisfy everything. A `rollback` has to satisfy only the first few: it is
+    /// the way out.
+    source: Option<Branch>,
 }
 
 impl Baseline {
@@ -29,95 +36,188 @@ impl Baseline {
     pub fn without_excuses(self) -> Self {
         Self { failing: Vec::new(), ..self }
     }
+
+    fn standing(&self, name: &str) -> Standing {
+        if self.failing.iter().any(|failing| failing == name) { Standing::Failed } else { Standing::Well }
+    }
 }
 
-/// Runs every check once, before anything changes.
+/// Looks at the units and runs every check once, before anything changes.
 pub fn baseline(machine: &mut Machine, plan: &Plan) -> Result<Baseline, Stop> {
-    let mut baseline =
-        Baseline { units: machine.units().or_stop(Code::CheckRefused)?, ..Baseline::default() };
-    let Candidate::Source { branch, .. } = plan.candidate() else { return Ok(baseline) };
-    // The fetch of a moment ago has shown that the source answers.
-    baseline.source = Some(branch.clone());
-    let on_trial = machine.config.checks.iter().filter(|check| check.when == When::Trial);
-    baseline.checks = on_trial.cloned().collect();
-    for check in baseline.checks.clone() {
-        if !passes(machine, &check, check.timeout)? {
-            machine.log.line(format_args!("check {}: fails already, before the trial", check.name));
-            baseline.failing.push(check.name.to_string());
-        }
+    let mut baseline = Baseline::default();
+    if let Candidate::Source { branch, .. } = plan.candidate() {
+        baseline.source = Some(branch.clone());
+    }
+    let asked = same_before_and_after(machine, &baseline);
+    let deadline = Instant::now() + machine.config.limits.health;
+    let measured = measure(machine, &asked, None, deadline, OnCancel::Stop, Patience::Whole)?;
+    let no_units = || Stop::new(Code::CheckRefused, "systemd did not say how its units are; ask again");
+    baseline.units = measured.units.ok_or_else(no_units)?;
+    for row in measured.rows.iter().filter(|row| row.now == Standing::Failed) {
+        let why = row.why.as_deref().unwrap_or_default();
+        machine.log.line(format_args!("check {}: fails already, before the trial: {why}", row.name));
+        baseline.failing.push(row.name.clone());
     }
     Ok(baseline)
 }
 
-/// Judges the running system, which should be the candidate. `Ok` is what is worth saying about it.
-pub fn judge(machine: &mut Machine, baseline: &Baseline, system: &StorePath) -> Result<(), Stop> {
-    let deadline = Instant::now() + machine.config.limits.health;
-    let unwell = |why: String| Err(Stop::new(Code::HealthFailed, why));
-    if running_system().as_ref() != Some(system) {
-        return unwell("the running system is not the candidate".to_owned());
+/// The source is not among them: the fetch of a moment ago has shown that it answers.
+fn same_before_and_after(machine: &Machine, baseline: &Baseline) -> Vec<Asked> {
+    let mut asked = vec![Asked::units(machine)];
+    asked.extend(Asked::ssh(machine));
+    if baseline.source.is_some() {
+        asked.extend(Asked::checks(machine));
     }
-    let units = machine.units().or_stop(Code::HealthFailed)?;
-    if let Some(unit) = units.lost(&baseline.units).iter().find(|unit| machine.config.requires(unit)) {
-        return unwell(format!("{unit} was active and is not; on the host: systemctl status {unit}"));
-    }
-    let failed = units.newly_failed(&baseline.units);
-    if !failed.is_empty() {
-        let units = failed.join(", ");
-        return unwell(format!(
-            "newly failed: {units}; on the host: journalctl -u {}",
-            failed.first().map_or("", |u| u)
-        ));
-    }
-    if ![Row::Set, Row::Commit].into_iter().all(|row| machine.may(row)) {
-        return unwell(
-            "the candidate's sudo rules do not let nixgate make it permanent; on the host: nixgatectl render"
-                .to_owned(),
-        );
-    }
-    let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
-    if !machine.sshd_answers(left()) {
-        return unwell("sshd on this host does not answer with this host's key".to_owned());
-    }
-    if let Some(branch) = &baseline.source
-        && !step(machine.source_answers(branch, left()), Code::HealthFailed)?
-    {
-        return unwell(
-            "the source repository can no longer be reached, so nothing could be deployed after this"
-                .to_owned(),
-        );
-    }
-    for check in &baseline.checks {
-        let well = passes(machine, check, check.timeout.min(left()))?;
-        match (well, baseline.failing.contains(&check.name.to_string())) {
-            (true, _) => machine.log.line(format_args!("check {}: well", check.name)),
-            (false, true) => {
-                machine.log.line(format_args!("check {}: still failing, as before the trial", check.name))
-            }
-            (false, false) => return unwell(format!("check {} failed; its output is above", check.name)),
-        }
-    }
-    // Long checks give the dead man's switch time.
-    if running_system().as_ref() != Some(system) {
-        return unwell("the old system returned while the candidate was being checked".to_owned());
-    }
-    Ok(())
+    asked
 }
 
-/// Runs an operator's check, as account nixgate and with nothing in its environment.
-fn passes(machine: &mut Machine, check: &Check, limit: Duration) -> Result<bool, Stop> {
-    let CheckKind::Command(command) = &check.kind else {
-        let what = format_args!("check {}: this build runs commands only", check.name);
-        return Err(Stop::new(Code::CheckRefused, what));
-    };
-    let mut spec = Spec::new(command.clone(), limit);
-    spec.env = vec![("PATH", machine.platform.bin().to_owned()), ("LC_ALL", "C".to_owned())];
-    spec.on_cancel = OnCancel::Stop;
-    match machine.run(spec) {
-        Ok(ended) => Ok(ended.is_success()),
-        Err(RunError::Cancelled) => Err(Stop::new(Code::Cancelled, "cancelled")),
-        Err(error) => {
-            machine.log.line(format_args!("check {}: {error}", check.name));
-            Ok(false)
+/// Judges the running system, which should be the candidate. `Ok` is the last look at its units.
+pub fn judge(
+    machine: &mut Machine,
+    begun: &Begun,
+    baseline: &Baseline,
+    system: &StorePath,
+) -> Result<Units, Stop> {
+    let start = Instant::now();
+    let deadline = start + machine.config.limits.health;
+    runs(system, "the running system is not the candidate")?;
+    let mut asked = same_before_and_after(machine, baseline);
+    asked.extend(Asked::sudo(machine));
+    if let (Some(branch), true) = (&baseline.source, machine.config.health.source) {
+        asked.push(Asked::source(machine, branch));
+    }
+    let mut measured =
+        measure(machine, &asked, Some(baseline), deadline, OnCancel::Stop, Patience::UntilFirstFailure)?;
+    if measured.is_well()
+        && let Some(first) = measured.units.take()
+    {
+        await_settled(machine, &first, baseline, deadline)?;
+        let last = look_again(machine, baseline, &first, deadline)?;
+        measured.replace_units(last);
+    }
+    report(machine, begun, &measured, start.elapsed())?;
+    // Long checks give the dead man's switch time.
+    runs(system, "the old system returned while the candidate was being checked")?;
+    measured.units.ok_or_else(|| unwell("systemd did not say how its units are"))
+}
+
+/// Once more after a wait that was not ours: is it as well as it was?
+pub fn judge_again(
+    machine: &mut Machine,
+    baseline: &Baseline,
+    last: &Units,
+    system: &StorePath,
+) -> Result<(), Stop> {
+    runs(system, "the old system returned while the trial waited")?;
+    let deadline = Instant::now() + LAST_LOOK;
+    match look_again(machine, baseline, last, deadline)?.rows.first() {
+        Some(Row { why: Some(why), .. }) => Err(unwell(why)),
+        _ => Ok(()),
+    }
+}
+
+fn runs(system: &StorePath, else_why: &str) -> Result<(), Stop> {
+    if running_system().as_ref() == Some(system) { Ok(()) } else { Err(unwell(else_why)) }
+}
+
+fn unwell(why: impl std::fmt::Display) -> Stop {
+    Stop::new(Code::HealthFailed, why)
+}
+
+/// Gives services that the activation started the time in which those die that cannot live. Where it started none, or
+/// the checks took as long, there is nothing to wait for.
+fn await_settled(
+    machine: &mut Machine,
+    units: &Units,
+    baseline: &Baseline,
+    deadline: Instant,
+) -> Result<(), Stop> {
+    let Some(started) = units.last_start(&baseline.units) else { return Ok(()) };
+    let settled = (started + machine.config.health.settle).saturating_sub(clock::monotonic());
+    let until = (Instant::now() + settled).min(deadline);
+    loop {
+        match machine.inbox.wait(until) {
+            Woken::Deadline => return Ok(()),
+            Woken::Cancelled => return Err(cancelled()),
+            Woken::Confirmed | Woken::Ended(_) => {}
         }
     }
+}
+
+/// The least that the last look may take: the checks may have used up all of their time.
+const LAST_LOOK: Duration = Duration::from_secs(10);
+
+/// The units alone, compared with before and with an earlier look of this trial.
+fn look_again(
+    machine: &mut Machine,
+    baseline: &Baseline,
+    earlier: &Units,
+    deadline: Instant,
+) -> Result<Measured, Stop> {
+    let asked = [Asked::units(machine)];
+    let deadline = deadline.max(Instant::now() + LAST_LOOK);
+    let mut measured = measure(machine, &asked, Some(baseline), deadline, OnCancel::Stop, Patience::Whole)?;
+    measured.compare_units(&machine.config, earlier);
+    Ok(measured)
+}
+
+fn cancelled() -> Stop {
+    Stop::new(Code::Cancelled, "cancelled while the system was being checked")
+}
+
+/// The table for people, the summary for the audit log, and the verdict: what newly fails.
+fn report(machine: &Machine, begun: &Begun, measured: &Measured, time: Duration) -> Result<(), Stop> {
+    measured.warnings.iter().for_each(|unit| {
+        machine
+            .log
+            .line(format_args!("warning: {unit} has failed or stopped; its policy in [units] is \"warn\""))
+    });
+    table(&measured.rows).iter().for_each(|line| machine.log.line(line));
+    let noted = begun.audit(&machine.store, "health", &summary(&measured.rows, time));
+    for row in measured.rows.iter().filter(|row| row.still_fails()) {
+        machine.log.line(format_args!("check {}: still failing, as before the trial", row.name));
+    }
+    let failing: Vec<String> =
+        measured.rows.iter().filter(|row| row.newly_fails()).map(what_is_wrong).collect();
+    if !failing.is_empty() {
+        return Err(unwell(failing.join("; ")));
+    }
+    noted.or_stop(Code::NotWritable).map(drop)
+}
+
+fn what_is_wrong(row: &Row) -> String {
+    let why = row.why.as_deref().unwrap_or_default();
+    if row.kind == asked::OWN_KIND { why.to_owned() } else { format!("check {} failed: {why}", row.name) }
+}
+
+/// What the old system lacks after a revert, of what it had before the trial.
+#[derive(Debug, Default)]
+pub struct Lacking {
+    /// Without it the host needs an operator: sshd, and what the configuration requires.
+    pub essential: Vec<String>,
+    pub other: Vec<String>,
+}
+
+/// Measures the old system as the trial was measured. It goes on whatever was cancelled.
+pub fn after_revert(machine: &mut Machine, baseline: &Baseline) -> Lacking {
+    let asked = same_before_and_after(machine, baseline);
+    let deadline = Instant::now() + machine.config.limits.health;
+    let measured = measure(machine, &asked, Some(baseline), deadline, OnCancel::GoOn, Patience::Whole);
+    let Ok(measured) = measured else { return Lacking::default() };
+    let mut lacking = Lacking::default();
+    for row in measured.rows.iter().filter(|row| row.newly_fails()) {
+        let bin = if row.name == "ssh" { &mut lacking.essential } else { &mut lacking.other };
+        if row.name != "units" {
+            bin.push(if row.kind == asked::OWN_KIND {
+                row.name.clone()
+            } else {
+                format!("check {}", row.name)
+            });
+        }
+    }
+    for unit in measured.trouble {
+        let bin = if machine.config.requires(&unit) { &mut lacking.essential } else { &mut lacking.other };
+        bin.push(unit);
+    }
+    lacking
 }

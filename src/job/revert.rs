@@ -1,13 +1,14 @@
 //! The way back, and what is said about it. No failed write stops it.
 
 use super::commit::{await_idle, undo};
+use super::health::{Baseline, after_revert};
 use super::trial::{changed_nothing, settle};
 use crate::act::begun::Begun;
+use crate::act::inbox::Woken;
 use crate::act::machine::{Machine, profile_system, running_system};
-use crate::act::process::{OnCancel, Woken};
+use crate::act::process::OnCancel;
 use crate::decide::answer::Code;
 use crate::decide::config::WhenRevertFails;
-use crate::decide::observe::Units;
 use crate::decide::outcome::{Outcome, Stop};
 use crate::decide::privileged::{COMMIT_SECONDS, Row};
 use crate::decide::record::Triple;
@@ -15,7 +16,7 @@ use crate::decide::state::State;
 use std::time::{Duration, Instant};
 
 /// Returns to the old system by the very unit that the dead man's switch would have started.
-pub fn revert(machine: &mut Machine, begun: &mut Begun, before: Option<&Units>, stop: Stop) -> Outcome {
+pub fn revert(machine: &mut Machine, begun: &mut Begun, before: Option<&Baseline>, stop: Stop) -> Outcome {
     machine.log.line(format_args!("{stop}"));
     let was = begun.state();
     begun.enter_if_possible(&machine.store, State::Reverting, Some(stop.clone().into_failure()));
@@ -81,21 +82,19 @@ fn is_running(old: &Triple) -> bool {
 }
 
 /// An exit code of 0 is no verdict: what runs is, and whether it is as well as it was.
-fn verdict(machine: &mut Machine, old: &Triple, before: Option<&Units>, stop: Stop) -> Outcome {
+fn verdict(machine: &mut Machine, old: &Triple, before: Option<&Baseline>, stop: Stop) -> Outcome {
     if !is_running(old) {
         return escalate(machine, &stop, "the old system could not be activated again");
     }
-    let lost = match (before, machine.units()) {
-        (Some(before), Ok(now)) => now.lost(before),
-        _ => Vec::new(),
-    };
-    if let Some(unit) = lost.iter().find(|unit| machine.config.requires(unit)) {
-        let what = format!("the old system runs again, but {unit} does not");
+    let lacking = before.map(|before| after_revert(machine, before)).unwrap_or_default();
+    if !lacking.essential.is_empty() {
+        let what = format!("the old system runs again, but not with {}", lacking.essential.join(", "));
         return escalate(machine, &stop, &what);
     }
     let mut why = stop.why.clone();
-    if !lost.is_empty() {
-        why += &format!("; the old system runs again, but these units of it do not: {}", lost.join(", "));
+    if !lacking.other.is_empty() {
+        let what = lacking.other.join(", ");
+        why += &format!("; the old system runs again, but these are not as well as before: {what}");
     }
     match machine.triple() {
         Ok(now) if now.profile == old.profile && now.default == old.default => {

@@ -4,8 +4,9 @@ use super::health::{self, Baseline};
 use super::source::step;
 use crate::act::begun::Begun;
 use crate::act::clock;
+use crate::act::inbox::Woken;
 use crate::act::machine::{Machine, running_system};
-use crate::act::process::{OnCancel, RunError, Woken};
+use crate::act::process::{OnCancel, RunError};
 use crate::act::watch::{Tail, Watch};
 use crate::decide::answer::Code;
 use crate::decide::config::ConfirmMode;
@@ -14,6 +15,8 @@ use crate::decide::plan::Plan;
 use crate::decide::privileged::{ACTIVATE_LOG, Row, STOP_SECONDS};
 use crate::decide::state::State;
 use crate::decide::value::StorePath;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,7 +100,8 @@ fn await_result(machine: &mut Machine, deadline: Instant) -> Result<UnitResult, 
     }
 }
 
-/// switch-to-configuration's codes. 4 is judged by what has newly failed; everything else is a failure.
+/// switch-to-configuration's codes. 4 is judged by what has newly failed, unless it stands where 2 would; everything
+/// else is a failure.
 fn judge(unit: UnitResult, system: &StorePath) -> Result<(), Stop> {
     let failed = |why: &str| Err(Stop::new(Code::ActivationFailed, why));
     if !unit.ran {
@@ -106,7 +110,7 @@ fn judge(unit: UnitResult, system: &StorePath) -> Result<(), Stop> {
     let is_candidate = running_system().as_ref() == Some(system);
     match (unit.result.as_str(), unit.status) {
         ("success", 0) => Ok(()),
-        ("exit-code", 4) => Ok(()),
+        ("exit-code", 4) if !script_failed() => Ok(()),
         ("exit-code", 11) if !is_candidate => {
             let why = "somebody else is activating a system on this host; ask again when that has ended";
             Err(Stop::new(Code::Busy, why))
@@ -115,7 +119,7 @@ fn judge(unit: UnitResult, system: &StorePath) -> Result<(), Stop> {
             let why = "the candidate has another init interface and cannot be applied to the running system; ask for `boot` and restart the host";
             Err(Stop::new(Code::NeedsBoot, why))
         }
-        ("exit-code", 2) => failed("the activation script failed (2); the lines above say where"),
+        ("exit-code", 2 | 4) => failed("the activation script failed (2); the lines above say where"),
         ("timeout", _) => {
             failed("the activation did not end within its limit (limits.activation) and was stopped")
         }
@@ -123,6 +127,12 @@ fn judge(unit: UnitResult, system: &StorePath) -> Result<(), Stop> {
             failed(&format!("the activation failed ({result}, {status}); the lines above say why"))
         }
     }
+}
+
+/// Whether switch-to-configuration said so. It goes on after that, and 4, for a unit that failed, takes the place of 2.
+fn script_failed() -> bool {
+    let said = |line: Vec<u8>| line == b"Failed to run activate script";
+    File::open(ACTIVATE_LOG).is_ok_and(|log| BufReader::new(log).split(b'\n').map_while(Result::ok).any(said))
 }
 
 /// Health, then the confirmation that the configuration asks for.
@@ -134,13 +144,14 @@ pub fn prove(
     system: &StorePath,
 ) -> Result<Reachability, Stop> {
     let activated_at = clock::since_boot();
-    health::judge(machine, baseline, system)?;
+    let units = health::judge(machine, begun, baseline, system)?;
     machine.log.line("the candidate is well");
     begun.enter(&machine.store, State::Healthy).or_stop(Code::NotWritable)?;
     let reachability = match plan.confirm() {
         ConfirmMode::Health => Reachability::NotProven,
         ConfirmMode::Required => {
             await_confirmation(machine, begun, activated_at)?;
+            health::judge_again(machine, baseline, &units, system)?;
             Reachability::Proven
         }
     };

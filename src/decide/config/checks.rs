@@ -7,7 +7,7 @@ use serde::Deserialize;
 use std::time::Duration;
 
 /// Names of checks that nixgate makes itself.
-pub const OWN_CHECKS: [&str; 5] = ["system", "units", "sudo", "ssh", "source"];
+pub const OWN_CHECKS: [&str; 5] = ["units", "sudo-set", "sudo-commit", "ssh", "source"];
 
 /// What the operator wants to be looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

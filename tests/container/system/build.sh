@@ -27,7 +27,7 @@ cp "$src/fault" "$out/fault"
 cp "$src/version" "$out/demo-version"
 
 # --- programs
-for tool in systemctl systemd-run systemd-tmpfiles systemd-sysusers busctl journalctl git nix nix-env nix-store nix-daemon ssh ssh-keygen \
+for tool in systemctl systemd-run systemd-tmpfiles systemd-sysusers busctl journalctl git curl nix nix-env nix-store nix-daemon ssh ssh-keygen \
   ssh-keyscan grep sudo bash sh cat readlink sync logger flock; do
   ln -s "/usr/bin/$tool" "$out/sw/bin/$tool"
 done
@@ -71,6 +71,7 @@ start='true' again='always'
 if has service-fails || has exit-4; then start='false' again='no'; fi
 run="httpd -f -p 127.0.0.1:8080 -h $etc/www"
 if has service-flaps; then run='false'; fi
+if has service-flaps-slowly; then run='sleep 1'; fi
 mkdir "$etc/www"
 echo "$version" >"$etc/www/version"
 sed -e "s|@busybox@|$busybox|" -e "s|@version@|$version|" -e "s|@start@|$start|" -e "s|@again@|$again|" -e "s|@run@|$run|" "$src/units/demo.service" >"$units/demo.service"
