@@ -174,6 +174,44 @@ fn every_command_of_nixgatectl_that_is_written_down_exists() {
     }
 }
 
+/// Tests by suite: `tests/SUITE.rs`, or `unit` for those beside the code.
+fn is_a_test(suite: &str, name: &str) -> bool {
+    let sources =
+        if suite == "unit" { files("src", "rs") } else { vec![root().join(format!("tests/{suite}.rs"))] };
+    sources.iter().any(|path| text(path).contains(&format!("#[test]\n{}fn {name}()", indent(suite))))
+}
+
+fn indent(suite: &str) -> &'static str {
+    if suite == "unit" { "    " } else { "" }
+}
+
+#[test]
+fn every_attack_of_the_security_page_names_tests_that_are_there() {
+    let page = text("SECURITY.md");
+    let tables: Vec<&str> = page.split("| attempt | what comes of it | shown by |\n").skip(1).collect();
+    assert!(tables.len() >= 7, "a table for each boundary");
+    let rows = tables.iter().flat_map(|table| table.lines().skip(1).take_while(|line| line.starts_with('|')));
+    let (mut named, mut bare) = (0, Vec::new());
+    for row in rows {
+        let shown = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        let tests: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
+        for test in &tests {
+            let (suite, name) = test.split_once("::").unwrap_or_else(|| panic!("{test}"));
+            assert!(is_a_test(suite, name), "no test {test}");
+        }
+        named += tests.len();
+        bare.extend(tests.is_empty().then_some(row));
+    }
+    assert!(named > 40, "{named}");
+    // What no test can show is said to be so; a new row has to name one.
+    let beginnings = ["| an activation that wants to stay ", "| the deploy key is copied out of the runner "];
+    assert!(
+        bare.len() == beginnings.len()
+            && bare.iter().zip(beginnings).all(|(row, begins)| row.starts_with(begins)),
+        "{bare:#?}"
+    );
+}
+
 #[test]
 fn the_changelog_says_what_is_about_security() {
     assert!(text("CHANGELOG.md").contains("### Security"));
