@@ -6,6 +6,7 @@ mod anchor;
 mod audit;
 mod check;
 mod explain;
+mod manifest;
 mod render;
 
 use crate::act::files::{TrustedError, read_trusted};
@@ -82,14 +83,21 @@ enum Command {
     /// Read the audit log.
     #[command(subcommand)]
     Audit(Audit),
-    /// Print the anchor, the commit that every deploy must descend from, or set it.
+    /// Sign, or look at, what a host with source.kind = "prebuilt" may run.
+    #[command(subcommand)]
+    Manifest(manifest::Words),
+    /// Print what every deploy must go forward from, or set it: a commit, and for prebuilt systems a sequence.
     #[command(after_help = "Examples:\n  sudo nixgatectl anchor\n  \
-        sudo nixgatectl anchor --set 0123456789abcdef0123456789abcdef01234567\n\n\
-        To set it to an older commit allows an older system to be deployed again. It is noted in the audit log.")]
+        sudo nixgatectl anchor --set 0123456789abcdef0123456789abcdef01234567\n  \
+        sudo nixgatectl anchor --sequence 1790000000\n\n\
+        To set it to something older allows older systems to be deployed again. It is noted in the audit log.")]
     Anchor {
         /// The commit, 40 or 64 lower-case hex digits in full.
         #[arg(long, value_name = "COMMIT")]
         set: Option<String>,
+        /// The lowest sequence of a manifest that is taken from now on.
+        #[arg(long, value_name = "NUMBER", conflicts_with = "set", value_parser = manifest::sequence)]
+        sequence: Option<u64>,
     },
     /// Print the completions for a shell.
     #[command(after_help = "Example:\n  nixgatectl completions bash > /etc/bash_completion.d/nixgatectl")]
@@ -241,8 +249,10 @@ fn run(command: Command) -> Result<Code, CtlError> {
         Command::Explain { host, asked } => explain::explain(&host, &asked),
         Command::Audit(Audit::Verify { from, at }) => audit::verify(&from.dir, at.as_deref()),
         Command::Audit(Audit::Show { from, json }) => audit::show(&from.dir, json.into()),
-        Command::Anchor { set: None } => anchor::show(),
-        Command::Anchor { set: Some(commit) } => anchor::set(&commit),
+        Command::Manifest(words) => manifest::run(&words),
+        Command::Anchor { set: None, sequence: None } => anchor::show(),
+        Command::Anchor { set: Some(commit), .. } => anchor::set(&commit),
+        Command::Anchor { sequence: Some(number), .. } => anchor::set_sequence(number),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "nixgatectl", &mut script);

@@ -12,7 +12,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nixgate::act::files::{read_trusted, read_trusted_bytes};
 use nixgate::act::inbox::Inbox;
-use nixgate::act::keys::{ALLOWED_SIGNERS, REVOKED};
+use nixgate::act::keys::{ALLOWED_SIGNERS, Namespace, REVOKED};
 use nixgate::act::log::Log;
 use nixgate::act::machine::Machine;
 use nixgate::act::store::Store;
@@ -350,5 +350,6 @@ fn nixgate_accepts(shop: &Workshop, machine: &mut Machine, commit: &str) -> Verd
     read_trusted_bytes(Path::new(REVOKED)).map_err(|e| say(&e))?;
     let file = shop.path("signature");
     files::replace(&file, &signed.signature).unwrap();
-    if machine.is_signed_by_allowed(&signed, &file).unwrap() { Ok(()) } else { Err(NO_KEY.to_owned()) }
+    let good = machine.is_signed_by_allowed(Namespace::Git, &signed.payload, &file).unwrap();
+    if good { Ok(()) } else { Err(NO_KEY.to_owned()) }
 }

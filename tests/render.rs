@@ -11,7 +11,9 @@
 use nixgate::decide::chain::{Event, Head, append};
 use nixgate::decide::config::{Config, EXAMPLE};
 use nixgate::decide::privileged::{Platform, ROWS};
-use nixgate::decide::record::{Built, Failure, HostState, JobResult, Permanent, Record, Triple, read};
+use nixgate::decide::record::{
+    Built, Failure, HostState, JobResult, Permanent, Record, Sequence, Triple, read,
+};
 use nixgate::decide::render::{Content, everything, sshd, sudoers};
 use nixgate::decide::state::STATES;
 use std::collections::BTreeMap;
@@ -99,6 +101,7 @@ fn record() -> Record {
         state: STATES[6].state,
         state_at: 107,
         commit: text(COMMIT),
+        sequence: None,
         new: text(SYSTEM),
         old: Some(Triple {
             running: SYSTEM.into(),
@@ -119,6 +122,7 @@ fn state() -> HostState {
         v: 1,
         job: Some("12-0a1b2c3d".into()),
         anchor: Some(COMMIT.into()),
+        sequence: None,
         permanent: vec![Permanent {
             system: SYSTEM.into(),
             generation: 41,
@@ -160,6 +164,10 @@ fn the_files_of_a_transaction_are_those_of_every_release() {
     let result = JobResult { v: 1, code: 21, line: "nixgate: v=1 job=12-0a1b2c3d".into() };
     is_frozen("result.json", &result);
     is_frozen("state.json", &state());
+    // What only a prebuilt system brings is written only then.
+    is_frozen("record-prebuilt.json", &Record { sequence: Some(1_790_000_000), ..record() });
+    let sequence = Sequence { number: 1_790_000_000, system: Some(SYSTEM.into()) };
+    is_frozen("state-prebuilt.json", &HostState { sequence: Some(sequence), ..state() });
     is_what_stands_in("tests/golden/audit.jsonl", &audit_line(), File::Frozen);
 }
 

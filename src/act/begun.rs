@@ -37,6 +37,7 @@ impl Begun {
             state: State::Accepted,
             state_at: clock::since_boot().as_secs(),
             commit: None,
+            sequence: None,
             new: None,
             old: None,
             may_confirm: plan.may_confirm(),
@@ -102,6 +103,11 @@ impl Begun {
     /// Facts that the next states rest on; they are on disk with the next [`Begun::enter`].
     pub fn note_commit(&mut self, commit: &str) {
         self.record.commit = Some(commit.to_owned());
+    }
+    /// The commit of a manifest, and where it stands among those of this host.
+    pub fn note_manifest(&mut self, commit: &str, sequence: u64) {
+        self.note_commit(commit);
+        self.record.sequence = Some(sequence);
     }
     pub fn note_candidate(&mut self, system: &str) {
         self.record.new = Some(system.to_owned());

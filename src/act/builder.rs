@@ -16,9 +16,19 @@ impl Machine {
     pub fn fit_to_build(&mut self) -> Result<(), Unfit> {
         let settings = self.nix_settings()?;
         sandboxed(&settings)?;
+        self.plain_accounts(&settings)
+    }
+
+    /// The same where nothing is built: neither account is more than it is.
+    pub fn fit_to_take(&mut self) -> Result<(), Unfit> {
+        let settings = self.nix_settings()?;
+        self.plain_accounts(&settings)
+    }
+
+    fn plain_accounts(&mut self, settings: &Settings) -> Result<(), Unfit> {
         for account in ACCOUNTS {
             let groups = groups_of(account).ok_or(Unfit::NoAccount(account))?;
-            untrusted(&settings, account, &groups)?;
+            untrusted(settings, account, &groups)?;
             plain(account, &groups)?;
         }
         untrusted_by_daemon(&self.word_of_daemon()?)

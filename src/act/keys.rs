@@ -1,9 +1,9 @@
-//! ssh-keygen and ssh-keyscan: signatures of commits, and whether sshd is really ours. Exit codes only, never text.
+//! ssh-keygen and ssh-keyscan: signatures of commits and manifests, and whether sshd is really ours. Exit codes only, never text.
 
 use super::machine::Machine;
 use super::process::{OnCancel, RunError, Spec, Stdout};
+use crate::decide::manifest;
 use crate::decide::privileged::Program;
-use crate::decide::trust::Signed;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -11,37 +11,61 @@ use std::time::Duration;
 pub const ALLOWED_SIGNERS: &str = "/etc/nixgate/allowed_signers";
 pub const REVOKED: &str = "/etc/nixgate/revoked";
 
+/// What a signature was made for; one that was made for anything else does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Namespace {
+    Git,
+    Manifest,
+}
+
+impl Namespace {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Git => "git",
+            Self::Manifest => manifest::NAMESPACE,
+        }
+    }
+}
+
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// Who could have signed this: every line of its output is a candidate.
+pub fn find_principals<'a>(signers: &'a str, signature: &'a str) -> [&'a str; 6] {
+    ["-Y", "find-principals", "-f", signers, "-s", signature]
+}
+
+/// Whether it was them, for this, over standard input. No -Overify-time: the time is now, or an expired key could date its
+/// signatures back.
+pub fn verify<'a>(
+    namespace: Namespace,
+    signers: &'a str,
+    who: &'a str,
+    signature: &'a str,
+    revoked: &'a str,
+) -> [&'a str; 12] {
+    let namespace = namespace.as_str();
+    ["-Y", "verify", "-n", namespace, "-f", signers, "-I", who, "-s", signature, "-r", revoked]
+}
 
 impl Machine {
     /// Whether somebody who may sign, today, signed exactly this. `signature` is a file of the signature.
-    pub fn is_signed_by_allowed(&mut self, signed: &Signed, signature: &Path) -> Result<bool, RunError> {
+    pub fn is_signed_by_allowed(
+        &mut self,
+        namespace: Namespace,
+        payload: &[u8],
+        signature: &Path,
+    ) -> Result<bool, RunError> {
         let file = signature.to_string_lossy().into_owned();
-        let find = ["-Y", "find-principals", "-f", ALLOWED_SIGNERS, "-s", &file];
-        let mut spec = self.program(Program::SshKeygen, &find, LIMIT);
+        let mut spec = self.program(Program::SshKeygen, &find_principals(ALLOWED_SIGNERS, &file), LIMIT);
         spec.stdout = Stdout::Captured;
         let found = self.run(spec)?;
         if !found.is_success() {
             return Ok(false);
         }
         for principal in found.text().lines() {
-            // No -Overify-time: the time is now, or an expired key could date its commits back.
-            let verify = [
-                "-Y",
-                "verify",
-                "-n",
-                "git",
-                "-f",
-                ALLOWED_SIGNERS,
-                "-I",
-                principal,
-                "-s",
-                &file,
-                "-r",
-                REVOKED,
-            ];
-            let mut spec = self.program(Program::SshKeygen, &verify, LIMIT);
-            spec.stdin = signed.payload.clone();
+            let args = verify(namespace, ALLOWED_SIGNERS, principal, &file, REVOKED);
+            let mut spec = self.program(Program::SshKeygen, &args, LIMIT);
+            spec.stdin = payload.to_vec();
             spec.stdout = Stdout::Captured;
             if self.run(spec)?.is_success() {
                 return Ok(true);

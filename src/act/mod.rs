@@ -9,6 +9,8 @@ pub mod authinfo;
 pub mod begun;
 #[cfg(feature = "host")]
 pub mod builder;
+#[cfg(feature = "host")]
+pub mod cache;
 pub mod channel;
 #[cfg(feature = "host")]
 pub mod checks;

@@ -3,6 +3,7 @@
 use super::git::VERIFIED;
 use super::machine::Machine;
 use super::process::{Ended, RunError, Spec, Stdout};
+use crate::decide::config::Language;
 use crate::decide::evaluation;
 use crate::decide::privileged::{CANDIDATE_ROOT, Program};
 use crate::decide::value::{Commit, StorePath};
@@ -42,9 +43,9 @@ impl Machine {
 
     /// Evaluates the verified commit to a derivation, which is a GC root from its first moment. The evaluator that
     /// knows no `nixConfig` does it, and it knows no cache of evaluations either.
-    pub fn evaluate(&mut self, commit: &Commit) -> Result<Ended, RunError> {
+    pub fn evaluate(&mut self, commit: &Commit, language: Language) -> Result<Ended, RunError> {
         let source = &self.config.source;
-        let what = evaluation::of(source, &self.repository().to_string_lossy(), VERIFIED, commit);
+        let what = evaluation::of(source, language, &self.repository().to_string_lossy(), VERIFIED, commit);
         let import = if source.import_from_derivation { "true" } else { "false" };
         let args = [
             "--option",
@@ -124,7 +125,7 @@ impl Machine {
     }
 
     /// Private directories: a `trusted-settings.json` or a registry of anybody's would be obeyed.
-    fn nix_environment(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn nix_environment(&self) -> Vec<(&'static str, String)> {
         let below = |name: &str| self.store.path(name).to_string_lossy().into_owned();
         vec![
             ("HOME", below("nix/home")),

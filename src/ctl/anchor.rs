@@ -1,4 +1,4 @@
-//! `anchor`: the commit that every deploy must descend from.
+//! `anchor`: the commit that every deploy must descend from, and the sequence that manifests go up from.
 
 use super::account::become_nixgate;
 use super::{CtlError, print};
@@ -7,29 +7,67 @@ use crate::act::store::{ROOT, Store};
 use crate::decide::answer::Code;
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::policy::Identity;
+use crate::decide::record::{HostState, Sequence};
 use crate::decide::value::Commit;
 
 pub fn show() -> Result<Code, CtlError> {
     become_nixgate()?;
-    match Store::new(ROOT).state()?.anchor {
-        Some(anchor) => print(&format!("{anchor}\n")),
-        None => {
-            print("none: the commit that the system of the profile names is taken, else trust.first-commit\n")
-        }
+    let state = Store::new(ROOT).state()?;
+    let none = "none: the commit that the system of the profile names is taken, else trust.first-commit";
+    let mut text = state.anchor.unwrap_or_else(|| none.to_owned()) + "\n";
+    if let Some(sequence) = state.sequence {
+        text += &format!("sequence {}\n", sequence.number);
     }
+    print(&text)
 }
 
 /// As account nixgate, so that the files stay its own.
 pub fn set(commit: &str) -> Result<Code, CtlError> {
     let commit = Commit::parse(commit).or_stop(Code::Malformed)?;
     become_nixgate()?;
-    let before = move_to(&Store::new(ROOT), &commit)?;
+    let before = move_to(&Store::new(ROOT), &Goal::Commit(commit.clone()))?;
     let before = before.unwrap_or_else(|| "none".to_owned());
     print(&format!("the anchor was {before} and is now {commit}\n"))
 }
 
+pub fn set_sequence(number: u64) -> Result<Code, CtlError> {
+    become_nixgate()?;
+    let before = move_to(&Store::new(ROOT), &Goal::Sequence(number))?;
+    let before = before.unwrap_or_else(|| "none".to_owned());
+    print(&format!("the sequence was {before} and is now {number}\n"))
+}
+
+/// What is moved, and where to.
+#[derive(Debug)]
+enum Goal {
+    Commit(Commit),
+    /// Whichever system has it.
+    Sequence(u64),
+}
+
+impl Goal {
+    fn event(&self) -> (&'static str, &'static str, String) {
+        match self {
+            Self::Commit(commit) => ("anchor-set", "commit", commit.to_string()),
+            Self::Sequence(number) => ("sequence-set", "sequence", number.to_string()),
+        }
+    }
+    fn before(&self, state: &HostState) -> Option<String> {
+        match self {
+            Self::Commit(_) => state.anchor.clone(),
+            Self::Sequence(_) => state.sequence.as_ref().map(|known| known.number.to_string()),
+        }
+    }
+    fn put(&self, state: &mut HostState) {
+        match self {
+            Self::Commit(commit) => state.anchor = Some(commit.to_string()),
+            Self::Sequence(number) => state.sequence = Some(Sequence { number: *number, system: None }),
+        }
+    }
+}
+
 /// The audit line comes first: what was not recorded does not happen.
-fn move_to(store: &Store, commit: &Commit) -> Result<Option<String>, CtlError> {
+fn move_to(store: &Store, goal: &Goal) -> Result<Option<String>, CtlError> {
     let busy = |why: &str| Stop::new(Code::Busy, why);
     let _lock = store.lock()?.ok_or_else(|| {
         busy("a job is in progress and may move the anchor itself; ask again when it has ended")
@@ -39,11 +77,12 @@ fn move_to(store: &Store, commit: &Commit) -> Result<Option<String>, CtlError> {
         let why = "a job died before its end; first: systemctl start nixgate-recover.service";
         return Err(busy(why).into());
     }
-    let before = state.anchor.clone();
+    let before = goal.before(&state);
     let operator = Identity { name: "operator".to_owned(), address: None, proofs: Vec::new() };
-    let detail = [("commit", commit.to_string()), ("before", before.clone().unwrap_or_default())];
-    store.audit(&audit_event("anchor-set", None, &operator, &detail))?;
-    state.anchor = Some(commit.to_string());
+    let (event, what, value) = goal.event();
+    let detail = [(what, value), ("before", before.clone().unwrap_or_default())];
+    store.audit(&audit_event(event, None, &operator, &detail))?;
+    goal.put(&mut state);
     store.write_state(&state)?;
     Ok(before)
 }
@@ -51,7 +90,6 @@ fn move_to(store: &Store, commit: &Commit) -> Result<Option<String>, CtlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::record::HostState;
     use std::path::PathBuf;
 
     /// A state directory of this test's own; removed at its end.
@@ -72,8 +110,8 @@ mod tests {
         }
     }
 
-    fn commit(digit: &str) -> Commit {
-        Commit::parse(&digit.repeat(40)).unwrap()
+    fn commit(digit: &str) -> Goal {
+        Goal::Commit(Commit::parse(&digit.repeat(40)).unwrap())
     }
 
     #[test]
@@ -83,6 +121,11 @@ mod tests {
         assert_eq!(move_to(&state.store(), &commit("b")).unwrap(), Some("a".repeat(40)));
         assert_eq!(state.store().state().unwrap().anchor, Some("b".repeat(40)));
         assert_eq!(state.store().audit_head().unwrap().seq, 2);
+        assert_eq!(move_to(&state.store(), &Goal::Sequence(7)).unwrap(), None);
+        assert_eq!(move_to(&state.store(), &Goal::Sequence(5)).unwrap(), Some("7".to_owned()));
+        let sequence = state.store().state().unwrap().sequence;
+        assert_eq!(sequence, Some(Sequence { number: 5, system: None }));
+        assert_eq!(state.store().audit_head().unwrap().seq, 4);
     }
 
     #[test]

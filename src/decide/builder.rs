@@ -72,6 +72,10 @@ impl Settings {
             |line: &str| line.split_once(" =").map(|(key, value)| (key.to_owned(), value.trim().to_owned()));
         Self(text.lines().filter_map(pair).collect())
     }
+    /// Of a setting that is a list.
+    pub fn words(&self, key: &str) -> Vec<&str> {
+        self.get(key).split_whitespace().collect()
+    }
     fn get(&self, key: &str) -> &str {
         self.0.get(key).map_or("", String::as_str)
     }

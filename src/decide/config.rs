@@ -3,6 +3,7 @@
 //! Every value is checked by the constructor of its type while it is read, so an error has its line.
 //! Unknown keys are errors. `example.toml` beside this file is the documentation of each key.
 
+mod caches;
 mod checks;
 mod health;
 mod host;
@@ -12,12 +13,13 @@ mod source;
 mod trial;
 mod values;
 
+pub use caches::{CacheKey, CacheUrl};
 pub use checks::{Check, CheckKind, Http, OWN_CHECKS, When};
 pub use health::{Health, UnitPolicies, UnitPolicy};
 pub use host::{Boot, Loader, Sshd};
 pub use limits::Limits;
 pub use probes::{Endpoint, HttpUrl, Pattern};
-pub use source::{Refs, Signatures, Source, SourceKind, SourceUrl, Trust};
+pub use source::{Language, Refs, Signatures, Source, SourceKind, SourceUrl, Trust};
 pub use trial::{Confirm, ConfirmMode, Revert, WhenRevertFails};
 pub use values::{AbsolutePath, AttributePath, RelativePath, UnitName};
 
@@ -122,11 +124,6 @@ impl Config {
         let named = |table: &str, name: String| {
             (format!("\"{name}\""), format!("{table} \"{name}\" stands twice; give each its own name"))
         };
-        if let (SourceKind::Flake, Some(file)) = (self.source.kind, &self.source.file) {
-            let what =
-                "a flake is evaluated from its flake.nix; source.file is for kind = \"nix\"".to_owned();
-            return Some((format!("\"{}\"", file.as_str()), what));
-        }
         let access = self.access.as_deref().unwrap_or_default();
         if self.health.settle > self.limits.health {
             let what =
@@ -149,6 +146,9 @@ impl Config {
         }
         if let Some(name) = doubled(self.roles.iter().map(|role| role.name.as_str()).collect()) {
             return Some(named("[[role]]", name));
+        }
+        if let Some(found) = caches::contradiction(&self.source, &self.trust) {
+            return Some(found);
         }
         doubled(access.iter().map(|a| a.name.as_str()).collect())
             .map(|name| named("[[access]]", name))

@@ -3,7 +3,7 @@
 //! Both are evaluated purely: nothing but the verified commit, and what it names by hash, can be read. Neither way
 //! looks at the `nixConfig` of a flake.
 
-use super::config::{Config, Source, SourceKind};
+use super::config::{Config, Language, Source};
 use super::value::Commit;
 
 /// An expression, and the attribute of it that is the system.
@@ -14,10 +14,10 @@ pub struct Evaluation {
 }
 
 /// What is built, in the words of the configuration: the record of a build holds for it alone.
-pub fn built_from(source: &Source) -> String {
-    match source.kind {
-        SourceKind::Flake => attribute(source),
-        SourceKind::Nix => format!("{}#{}", file(source), attribute(source)),
+pub fn built_from(source: &Source, language: Language) -> String {
+    match language {
+        Language::Flake => attribute(source, language),
+        Language::Nix => format!("{}#{}", file(source), attribute(source, language)),
     }
 }
 
@@ -26,13 +26,13 @@ fn file(source: &Source) -> &str {
 }
 
 /// The attribute path of the system.
-fn attribute(source: &Source) -> String {
-    match (&source.attribute, source.kind) {
+fn attribute(source: &Source, language: Language) -> String {
+    match (&source.attribute, language) {
         (Some(attribute), _) => attribute.as_str().to_owned(),
-        (None, SourceKind::Flake) => {
+        (None, Language::Flake) => {
             format!("nixosConfigurations.\"{}\".config.system.build.toplevel", source.system)
         }
-        (None, SourceKind::Nix) => format!("\"{}\".config.system.build.toplevel", source.system),
+        (None, Language::Nix) => format!("\"{}\".config.system.build.toplevel", source.system),
     }
 }
 
@@ -43,16 +43,22 @@ pub fn flake_url(repository: &str, branch: &str, commit: &Commit) -> String {
 
 /// The expression for a commit. Each word in it is ours or was checked by its type: none has a quote, a dollar or a
 /// backslash in it.
-pub fn of(source: &Source, repository: &str, branch: &str, commit: &Commit) -> Evaluation {
-    let expression = match source.kind {
-        SourceKind::Flake => format!("builtins.getFlake \"{}\"", flake_url(repository, branch, commit)),
+pub fn of(
+    source: &Source,
+    language: Language,
+    repository: &str,
+    branch: &str,
+    commit: &Commit,
+) -> Evaluation {
+    let expression = match language {
+        Language::Flake => format!("builtins.getFlake \"{}\"", flake_url(repository, branch, commit)),
         // As a flake's tree is fetched: the exact bytes of the commit, whatever its attributes say of an export.
-        SourceKind::Nix => format!(
+        Language::Nix => format!(
             "import ((builtins.fetchTree {{ type = \"git\"; url = \"file://{repository}\"; ref = \"{branch}\"; rev = \"{commit}\"; }}) + \"/{}\")",
             file(source)
         ),
     };
-    Evaluation { expression, attribute: attribute(source) }
+    Evaluation { expression, attribute: attribute(source, language) }
 }
 
 /// Why an evaluation failed. Nix has one exit code for all reasons, and its text is not to be matched: the lines of
@@ -84,9 +90,12 @@ mod tests {
     fn nix(add: &str) -> Config {
         Config::parse(&format!("{FLAKE}{add}").replace("flake", "nix")).unwrap()
     }
+    fn language(config: &Config) -> Language {
+        config.source.kind.language().unwrap()
+    }
     fn at(config: &Config) -> Evaluation {
         let commit = Commit::parse(&"0".repeat(40)).unwrap();
-        of(&config.source, "/var/lib/nixgate/repo.git", "refs/heads/verified", &commit)
+        of(&config.source, language(config), "/var/lib/nixgate/repo.git", "refs/heads/verified", &commit)
     }
 
     #[test]
@@ -115,11 +124,12 @@ mod tests {
     #[test]
     fn a_build_is_known_by_all_that_chooses_it() {
         let from = [
-            built_from(&config("").source),
-            built_from(&config("attribute = \"a\"\n").source),
-            built_from(&nix("attribute = \"a\"\n").source),
-            built_from(&nix("attribute = \"a\"\nfile = \"b.nix\"\n").source),
-        ];
+            config(""),
+            config("attribute = \"a\"\n"),
+            nix("attribute = \"a\"\n"),
+            nix("attribute = \"a\"\nfile = \"b.nix\"\n"),
+        ]
+        .map(|config| built_from(&config.source, language(&config)));
         for (n, one) in from.iter().enumerate() {
             assert!(from.iter().skip(n + 1).all(|other| other != one), "{from:?}");
         }

@@ -21,6 +21,8 @@ pub mod limit;
 #[cfg(feature = "host")]
 pub mod lock;
 #[cfg(feature = "host")]
+pub mod manifest;
+#[cfg(feature = "host")]
 pub mod observe;
 #[cfg(feature = "host")]
 pub mod outcome;

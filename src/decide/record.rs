@@ -2,6 +2,7 @@
 //! unknown one is refused, never guessed, and unknown keys are errors.
 
 use super::state::State;
+use super::value::StorePath;
 use serde::{Deserialize, Serialize};
 
 /// The version of every file here.
@@ -50,6 +51,9 @@ pub struct Record {
     pub state: State,
     pub state_at: u64,
     pub commit: Option<String>,
+    /// Of the manifest that names the candidate, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// The candidate, once it is known.
     pub new: Option<String>,
     /// What the host was before.
@@ -92,6 +96,22 @@ pub struct Permanent {
     pub at: String,
 }
 
+/// The last manifest that was made permanent, or the operator's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sequence {
+    pub number: u64,
+    /// The system that had this number; absent: any may have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+}
+
+impl Sequence {
+    pub fn is_not(&self, system: &StorePath) -> bool {
+        self.system.as_deref().is_some_and(|known| known != system.as_str())
+    }
+}
+
 /// What a commit was built into: it is not evaluated again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -110,6 +130,9 @@ pub struct HostState {
     pub job: Option<String>,
     /// The highest commit made permanent by `switch` or `boot`.
     pub anchor: Option<String>,
+    /// The same for manifests: where the source is `prebuilt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<Sequence>,
     /// Oldest first; rollback goes down from `at`, a deploy drops what lies above it.
     pub permanent: Vec<Permanent>,
     pub at: usize,
@@ -127,6 +150,7 @@ impl Default for HostState {
             v: VERSION,
             job: None,
             anchor: None,
+            sequence: None,
             permanent: Vec::new(),
             at: 0,
             built: None,
@@ -169,6 +193,13 @@ impl HostState {
             if let Some(entry) = self.permanent.get_mut(at) {
                 entry.generation = generation;
             }
+        }
+    }
+    /// What a job made permanent is what everything goes forward from.
+    pub fn move_anchor(&mut self, record: &Record) {
+        self.anchor.clone_from(&record.commit);
+        if let Some(number) = record.sequence {
+            self.sequence = Some(Sequence { number, system: record.new.clone() });
         }
     }
     pub fn remember_bad(&mut self, commit: &str) {

@@ -5,6 +5,7 @@ use crate::act::machine::{Machine, profile_system, running_system};
 use crate::act::store::{Store, StoreError};
 use crate::act::{clock, peer};
 use crate::decide::answer::Code;
+use crate::decide::config::SourceKind;
 use crate::decide::outcome::Stop;
 use crate::decide::policy::Identity;
 use crate::decide::record::{HostState, Record};
@@ -143,14 +144,20 @@ pub fn status(machine: &mut Machine, format: Format) -> Result<String, StoreErro
     let default = machine.boot_default().ok().flatten().map(|s| s.to_string());
     let reboot = running_system().is_some_and(|s| crate::act::machine::needs_reboot(&s));
     let head = machine.store.audit_head()?;
-    let signatures = format!("{:?}", machine.config.trust.signatures).to_lowercase();
+    let signatures = match machine.config.source.kind {
+        SourceKind::Prebuilt => "manifest".to_owned(),
+        SourceKind::Flake | SourceKind::Nix => {
+            format!("{:?}", machine.config.trust.signatures).to_lowercase()
+        }
+    };
+    let sequence = state.sequence.as_ref().map(|sequence| sequence.number);
     let newest = machine.store.jobs()?.last().map(ToString::to_string);
     if format == Format::Json {
         let value = json!({
             "v": 1,
             "running": running, "booted": booted, "default": default,
             "profile": profile.as_ref().map(|(s, _)| s.to_string()), "generation": profile.as_ref().map(|(_, n)| n),
-            "anchor": state.anchor, "permanent": state.permanent, "at": state.at, "bad": state.bad,
+            "anchor": state.anchor, "sequence": sequence, "permanent": state.permanent, "at": state.at, "bad": state.bad,
             "signatures": signatures, "reboot-required": reboot,
             "job": job.as_ref().map(|(_, record)| json!({
                 "job": record.job, "verb": record.verb, "identity": record.identity, "state": record.state,
@@ -175,6 +182,7 @@ pub fn status(machine: &mut Machine, format: Format) -> Result<String, StoreErro
         out += &format!("problem   {problem}\n");
     }
     out += &format!("anchor    {}\n", text(state.anchor.clone()));
+    out += &sequence.map(|number| format!("sequence  {number}\n")).unwrap_or_default();
     if !state.permanent.is_empty() {
         out += "committed systems, newest first; * is where the host is:\n";
     }

@@ -148,7 +148,7 @@ pub fn note_permanent(begun: &Begun, state: &mut HostState, direction: Direction
         Direction::Forward => {
             let at = clock::wall();
             state.advance(Permanent { system: new.clone(), generation, commit: record.commit.clone(), at });
-            state.anchor.clone_from(&record.commit);
+            state.move_anchor(record);
         }
     }
 }
@@ -157,7 +157,7 @@ pub fn note_permanent(begun: &Begun, state: &mut HostState, direction: Direction
 fn unchanged(begun: &Begun, state: &mut HostState, plan: &Plan) -> Outcome {
     let permanent = matches!(plan.goal(), Goal::Permanent | Goal::AtBoot);
     if permanent && plan_candidate_is_new(plan) == Direction::Forward {
-        state.anchor.clone_from(&begun.record().commit);
+        state.move_anchor(begun.record());
     }
     Outcome::good(State::Done, "unchanged")
 }

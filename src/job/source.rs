@@ -1,8 +1,10 @@
-//! From a permitted request to a candidate in the store: fetch, verify, build. Nothing is activated.
+//! From a permitted request to a candidate in the store: fetch, verify, build, or take from a cache. Nothing is
+//! activated.
 
 mod build;
 mod earlier;
 mod fetch;
+mod prebuilt;
 mod verify;
 
 use crate::act::begun::Begun;
@@ -17,6 +19,7 @@ use crate::decide::value::StorePath;
 use build::build;
 use earlier::earlier;
 use fetch::fetch;
+use prebuilt::prebuilt;
 use verify::verify;
 
 /// The system that is to run, and the commit that it was made from.
@@ -27,11 +30,14 @@ pub fn candidate(
     what: &Candidate,
 ) -> Result<StorePath, Stop> {
     let system = match what {
-        Candidate::Source { branch, commit } => {
-            let commit = fetch(machine, begun, branch, commit.as_ref())?;
-            verify(machine, begun, state, &commit)?;
-            build(machine, state, &commit)?
-        }
+        Candidate::Source { branch, commit } => match machine.config.source.kind.language() {
+            Some(language) => {
+                let commit = fetch(machine, begun, branch, commit.as_ref())?;
+                verify(machine, begun, state, &commit)?;
+                build(machine, state, &commit, language)?
+            }
+            None => prebuilt(machine, begun, state, branch, commit.as_ref())?,
+        },
         Candidate::Earlier(generation) => earlier(machine, begun, state, *generation)?,
     };
     begun.note_candidate(system.as_str());

@@ -3,10 +3,10 @@
 use super::{Found, Report, install};
 use crate::act::files::{read_trusted, read_trusted_bytes};
 use crate::act::git::KNOWN_HOSTS;
-use crate::act::keys::{ALLOWED_SIGNERS, REVOKED};
+use crate::act::keys::{ALLOWED_SIGNERS, Namespace, REVOKED};
 use crate::act::machine::Machine;
 use crate::act::store::ROOT;
-use crate::decide::config::Signatures;
+use crate::decide::config::{Signatures, SourceKind};
 use crate::decide::privileged::{Platform, Program};
 use crate::decide::render::{Content, Rendered, everything};
 use nix::sys::statvfs::{Statvfs, statvfs};
@@ -31,6 +31,10 @@ pub fn look(report: &mut Report, machine: &Machine) {
 
 /// Both lists have to be there: without its list of revoked keys ssh-keygen would trust them all.
 fn trusted(report: &mut Report, machine: &Machine) {
+    let namespace = match machine.config.source.kind {
+        SourceKind::Prebuilt => Namespace::Manifest,
+        SourceKind::Flake | SourceKind::Nix => Namespace::Git,
+    };
     match machine.config.trust.signatures {
         Signatures::None => {
             report.warn(
@@ -40,7 +44,7 @@ fn trusted(report: &mut Report, machine: &Machine) {
         }
         Signatures::Tip => {
             let signers = read_trusted(Path::new(ALLOWED_SIGNERS)).map_err(|error| error.to_string());
-            report.found(ALLOWED_SIGNERS, signers.and_then(|text| somebody_signs(&text)));
+            report.found(ALLOWED_SIGNERS, signers.and_then(|text| somebody_signs(&text, namespace)));
             let mend = |error| format!("{error}; an empty file will do: touch {REVOKED}");
             report.found(REVOKED, read_trusted_bytes(Path::new(REVOKED)).map(drop).map_err(mend));
         }
@@ -52,12 +56,21 @@ fn trusted(report: &mut Report, machine: &Machine) {
     }
 }
 
-fn somebody_signs(text: &str) -> Found {
+/// A line without namespaces is good for all; what a pattern in them means is left to ssh-keygen.
+fn somebody_signs(text: &str, namespace: Namespace) -> Found {
+    let namespace = namespace.as_str();
     let entry = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
-    match text.lines().find(entry) {
-        Some(_) => Ok(()),
-        None => Err("nobody may sign; add a line: NAME namespaces=\"git\" ssh-ed25519 AAAA...".to_owned()),
+    let suits = |line: &str| match line.split_once("namespaces=\"") {
+        None => true,
+        Some((_, rest)) => rest
+            .split('"')
+            .next()
+            .is_some_and(|list| list.split(',').any(|name| name == namespace || name.contains(['*', '?']))),
+    };
+    if text.lines().filter(entry).any(suits) {
+        return Ok(());
     }
+    Err(format!("nobody may sign; add a line: NAME namespaces=\"{namespace}\" ssh-ed25519 AAAA..."))
 }
 
 fn source_key(path: &Path) -> Found {
@@ -145,9 +158,15 @@ mod tests {
 
     #[test]
     fn an_empty_list_of_signers_is_seen() {
-        assert!(somebody_signs("").is_err());
-        assert!(somebody_signs("# nobody\n\n").is_err());
-        assert!(somebody_signs("# us\nops namespaces=\"git\" ssh-ed25519 AAAA\n").is_ok());
+        let (git, manifest) = (Namespace::Git, Namespace::Manifest);
+        assert!(somebody_signs("", git).is_err());
+        assert!(somebody_signs("# nobody\n\n", git).is_err());
+        let us = "# us\nops namespaces=\"git\" ssh-ed25519 AAAA\n";
+        assert!(somebody_signs(us, git).is_ok());
+        assert!(somebody_signs(us, manifest).unwrap_err().contains("namespaces=\"nixgate-manifest\""));
+        let ci = format!("{us}ci namespaces=\"file,nixgate-manifest\" ssh-ed25519 AAAA\n");
+        assert!(somebody_signs(&ci, manifest).is_ok());
+        assert!(somebody_signs("ci ssh-ed25519 AAAA\n", manifest).is_ok());
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `[source]`, `[refs]` and `[trust]`: what is deployed, and who has to vouch for it.
 
 use super::super::value::{Branch, Commit, Name};
+use super::caches::{CacheKey, CacheUrl, list};
 use super::values::{AbsolutePath, AttributePath, FromText, RelativePath, optional_text, text};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// Where systems come from.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -25,14 +26,40 @@ pub struct Source {
     pub import_from_derivation: bool,
     #[serde(default = "default_key", deserialize_with = "text")]
     pub ssh_key: AbsolutePath,
+    /// Of a prebuilt system.
+    #[serde(default, deserialize_with = "list")]
+    pub caches: Vec<CacheUrl>,
+    #[serde(default, deserialize_with = "list")]
+    pub cache_keys: Vec<CacheKey>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SourceKind {
+    /// The host fetches, verifies, evaluates and builds.
     Flake,
     /// A file with a Nix expression.
     Nix,
+    /// The host takes what a signed manifest on the branch names from a cache.
+    Prebuilt,
+}
+
+/// What the host evaluates by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    Flake,
+    Nix,
+}
+
+impl SourceKind {
+    /// `None`: nothing is evaluated here.
+    pub fn language(self) -> Option<Language> {
+        match self {
+            Self::Flake => Some(Language::Flake),
+            Self::Nix => Some(Language::Nix),
+            Self::Prebuilt => None,
+        }
+    }
 }
 
 /// The branch that each verb takes its commit from.
@@ -55,6 +82,9 @@ pub struct Trust {
     pub signatures: Signatures,
     #[serde(deserialize_with = "optional_text")]
     pub first_commit: Option<Commit>,
+    /// No manifest below it is taken.
+    #[serde(deserialize_with = "first_sequence")]
+    pub first_sequence: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -115,6 +145,10 @@ impl FromText for SourceUrl {
     }
 }
 
+fn first_sequence<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    super::super::manifest::sequence(u64::deserialize(d)?).map(Some).map_err(D::Error::custom)
+}
+
 fn default_key() -> AbsolutePath {
     AbsolutePath::fixed("/var/lib/nixgate/keys/source")
 }
@@ -126,7 +160,7 @@ impl Default for Refs {
 }
 impl Default for Trust {
     fn default() -> Self {
-        Self { signatures: Signatures::Tip, first_commit: None }
+        Self { signatures: Signatures::Tip, first_commit: None, first_sequence: None }
     }
 }
 

@@ -4,15 +4,20 @@ use super::step;
 use crate::act::machine::{Machine, revision_of};
 use crate::act::process::{Ended, RunError};
 use crate::decide::answer::Code;
-use crate::decide::config::SourceKind;
+use crate::decide::config::Language;
 use crate::decide::evaluation;
 use crate::decide::lock::{self, Unlocked};
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::record::{Built, HostState};
 use crate::decide::value::{Commit, StorePath};
 
-pub fn build(machine: &mut Machine, state: &mut HostState, commit: &Commit) -> Result<StorePath, Stop> {
-    let attribute = evaluation::built_from(&machine.config.source);
+pub fn build(
+    machine: &mut Machine,
+    state: &mut HostState,
+    commit: &Commit,
+    language: Language,
+) -> Result<StorePath, Stop> {
+    let attribute = evaluation::built_from(&machine.config.source, language);
     let known = state.built.as_ref().filter(|b| b.commit == commit.as_str() && b.attribute == attribute);
     if let Some(system) = known.and_then(|b| StorePath::parse(&b.system).ok())
         && machine.candidate().as_ref() == Some(&system)
@@ -23,12 +28,12 @@ pub fn build(machine: &mut Machine, state: &mut HostState, commit: &Commit) -> R
     machine.fit_to_build().or_stop(Code::Misconfigured)?;
     machine.ensure_nix_directories().or_stop(Code::NotWritable)?;
     step(machine.publish(commit), Code::BuildFailed)?;
-    match machine.config.source.kind {
-        SourceKind::Flake => locked(machine, commit)?,
+    match language {
+        Language::Flake => locked(machine, commit)?,
         // A file has no lock that Nix knows; what it fetches without a hash, pure evaluation refuses.
-        SourceKind::Nix => {}
+        Language::Nix => {}
     }
-    let derivation = evaluate(machine, commit)?;
+    let derivation = evaluate(machine, commit, language)?;
     let system = realise(machine, &derivation)?;
     if let Some(revision) = revision_of(&system).filter(|revision| revision != commit) {
         let why = format!(
@@ -58,9 +63,9 @@ fn locked(machine: &mut Machine, commit: &Commit) -> Result<(), Stop> {
     Err(Stop::new(Code::NotTrusted, why))
 }
 
-fn evaluate(machine: &mut Machine, commit: &Commit) -> Result<StorePath, Stop> {
+fn evaluate(machine: &mut Machine, commit: &Commit, language: Language) -> Result<StorePath, Stop> {
     machine.log.line(format_args!("evaluating {commit}"));
-    let ended = in_time("evaluation", machine.evaluate(commit))?;
+    let ended = in_time("evaluation", machine.evaluate(commit, language))?;
     if !ended.is_success() {
         let why = evaluation::failed(&machine.config, ended.code);
         return Err(Stop::new(Code::BuildFailed, why));

@@ -4,7 +4,7 @@ use super::step;
 use crate::act::begun::Begun;
 use crate::act::clock;
 use crate::act::files::{self, read_trusted, read_trusted_bytes};
-use crate::act::keys::{ALLOWED_SIGNERS, REVOKED};
+use crate::act::keys::{ALLOWED_SIGNERS, Namespace, REVOKED};
 use crate::act::machine::{Machine, profile_system, revision_of};
 use crate::decide::answer::Code;
 use crate::decide::config::Signatures;
@@ -32,26 +32,43 @@ pub fn verify(
         Signatures::Tip => signature(machine, begun, commit, &raw)?,
     }
     forward_only(machine, state, commit)?;
+    not_known_bad(begun, state, commit)?;
+    begun.enter(&machine.store, State::Verified).or_stop(Code::NotWritable)
+}
+
+/// What failed here is not for the timer to try again.
+pub fn not_known_bad(begun: &Begun, state: &HostState, commit: &Commit) -> Result<(), Stop> {
     if begun.record().identity == TIMER && state.bad.iter().any(|bad| bad == commit.as_str()) {
         let why = "the trial of this commit failed here before, so the timer does not try it again; an explicit request may";
         return Err(Stop::new(Code::NotTrusted, why));
     }
-    begun.enter(&machine.store, State::Verified).or_stop(Code::NotWritable)
+    Ok(())
 }
 
 fn signature(machine: &mut Machine, begun: &Begun, commit: &Commit, raw: &[u8]) -> Result<(), Stop> {
     let signed = trust::split(raw, commit.as_str()).or_stop(Code::NotTrusted)?;
     trust::not_from_the_future(signed.committed, clock::wall_seconds()).or_stop(Code::NotTrusted)?;
-    // Both have to be there, and nobody's but root's: without its list of revoked keys git trusts them all.
-    read_trusted(Path::new(ALLOWED_SIGNERS)).or_stop(Code::Misconfigured)?;
-    read_trusted_bytes(Path::new(REVOKED)).or_stop(Code::Misconfigured)?;
-    let file = machine.store.job_dir(begun.job()).join("signature");
-    files::replace(&file, &signed.signature).or_stop(Code::NotWritable)?;
-    if step(machine.is_signed_by_allowed(&signed, &file), Code::NotTrusted)? {
+    if is_signed(machine, begun, Namespace::Git, &signed.payload, &signed.signature)? {
         return Ok(());
     }
     let why = "the commit's signature is by no key that may sign here (unknown, revoked or expired); the keys stand in /etc/nixgate/allowed_signers";
     Err(Stop::new(Code::NotTrusted, why))
+}
+
+/// Whether somebody who may sign this kind of thing, today, signed exactly these bytes.
+pub fn is_signed(
+    machine: &mut Machine,
+    begun: &Begun,
+    namespace: Namespace,
+    payload: &[u8],
+    signature: &[u8],
+) -> Result<bool, Stop> {
+    // Both have to be there, and nobody's but root's: without its list of revoked keys git trusts them all.
+    read_trusted(Path::new(ALLOWED_SIGNERS)).or_stop(Code::Misconfigured)?;
+    read_trusted_bytes(Path::new(REVOKED)).or_stop(Code::Misconfigured)?;
+    let file = machine.store.job_dir(begun.job()).join("signature");
+    files::replace(&file, signature).or_stop(Code::NotWritable)?;
+    step(machine.is_signed_by_allowed(namespace, payload, &file), Code::NotTrusted)
 }
 
 /// The anchor is the highest commit made permanent; whatever is taken descends from it.
