@@ -122,6 +122,61 @@ fn git_verifies_a_tag_under_any_name_and_nixgate_looks_at_the_commit() {
     assert!(nixgate_accepts(&shop, &mut machine, &commit).unwrap_err().contains("is not signed"));
 }
 
+/// Headers dropped, doubled, moved, folded and unfolded, and bytes turned over: two readers of one format differ first
+/// where it is bent.
+#[test]
+fn no_bent_commit_is_accepted_that_git_refuses() {
+    let shop = Workshop::new();
+    let mut machine = machine(&shop);
+    let good = signed(&shop, Signer::Ssh("good"));
+    let raw = shop.raw(&good);
+    assert!(bytes_accepted(&shop, &mut machine, &raw, &good).is_ok());
+    let (mut refused, mut accepted) = (0, Vec::new());
+    for (how, bent) in bent(&raw) {
+        if bytes_accepted(&shop, &mut machine, &bent, &good).is_err() {
+            refused += 1;
+            continue;
+        }
+        assert!(git_accepts(&shop, &shop.literal(&bent)), "{how}: {}", String::from_utf8_lossy(&bent));
+        accepted.push(how);
+    }
+    assert!(refused > 150, "{refused}");
+    // The signature may be written down in other ways; what was signed may not change.
+    assert!(accepted.iter().all(|how| how.contains("signature")), "{accepted:?}");
+}
+
+fn bent(raw: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let lines: Vec<&[u8]> = raw.split_inclusive(|b| *b == b'\n').collect();
+    let part = |n: usize| {
+        let of_signature = |line: &&[u8]| line.starts_with(b"gpgsig") || line.starts_with(b" ");
+        if lines.get(n).is_some_and(of_signature) { "signature" } else { "payload" }
+    };
+    let mut all = Vec::new();
+    for n in 0..lines.len() {
+        let (before, line, after) = (lines[..n].concat(), lines[n], lines[n + 1..].concat());
+        let mut add = |how: &str, middle: &[&[u8]]| {
+            let whole = [&before[..], &middle.concat(), &after].concat();
+            all.push((format!("{how} line {n} of the {}", part(n)), whole));
+        };
+        add("without", &[]);
+        add("twice", &[line, line]);
+        add("folded", &[b" ", line]);
+        add("with a blank line before", &[b"\n", line]);
+        add("with a carriage return in", &[&line[..line.len() - 1], b"\r\n"]);
+        add("with a space at the end of", &[&line[..line.len() - 1], b" \n"]);
+        add("with a NUL at the end of", &[&line[..line.len() - 1], b"\0\n"]);
+        add("with another header before", &[b"x-header y\n", line]);
+        add("with an empty signature before", &[b"gpgsig\n", line]);
+    }
+    for n in (0..raw.len()).step_by(5) {
+        let mut turned = raw.to_vec();
+        turned[n] ^= 0x20;
+        let line = raw[..n].iter().filter(|b| **b == b'\n').count();
+        all.push((format!("byte {n} of the {} turned", part(line)), turned));
+    }
+    all
+}
+
 #[test]
 fn both_agree_on_a_repository_of_sha_256() {
     let shop = Workshop::with_format("sha256");
@@ -340,11 +395,16 @@ fn git_accepts(shop: &Workshop, commit: &str) -> bool {
 fn nixgate_accepts(shop: &Workshop, machine: &mut Machine, commit: &str) -> Verdict {
     let id = Commit::parse(commit).unwrap();
     let raw = machine.commit_object(&id).unwrap().expect("an object");
-    let say = |error: &dyn std::fmt::Display| error.to_string();
     if !trust::hashes_to(&raw, commit) {
         return Err(trust::Untrusted::WrongBytes(commit.to_owned()).to_string());
     }
-    let signed = trust::split(&raw, commit).map_err(|e| say(&e))?;
+    bytes_accepted(shop, machine, &raw, commit)
+}
+
+/// What follows once the bytes are those of the commit.
+fn bytes_accepted(shop: &Workshop, machine: &mut Machine, raw: &[u8], id: &str) -> Verdict {
+    let say = |error: &dyn std::fmt::Display| error.to_string();
+    let signed = trust::split(raw, id).map_err(|e| say(&e))?;
     trust::not_from_the_future(signed.committed, clock::wall_seconds()).map_err(|e| say(&e))?;
     read_trusted(Path::new(ALLOWED_SIGNERS)).map_err(|e| say(&e))?;
     read_trusted_bytes(Path::new(REVOKED)).map_err(|e| say(&e))?;

@@ -455,6 +455,19 @@ fn each_refusal_says_what_to_do_and_leaves_the_forge_as_it_was() {
 }
 
 #[test]
+fn it_is_for_any_posix_shell() {
+    let team = Team::new();
+    let (path, key) = (script("scripts/nixgate-promote"), team.shop.path("my key"));
+    for (n, words) in [&["dash"][..], &["bash", "--posix"]].into_iter().enumerate() {
+        team.merge("main", &format!("{n}\n"));
+        let mut shell = team.shop.program(words[0]);
+        shell.current_dir(team.shop.repository()).args(&words[1..]).arg(&path).args(["--yes", "--key"]);
+        let promoted = Said::of(shell.arg(&key)).commit();
+        team.is_signed_by("my key", &promoted);
+    }
+}
+
+#[test]
 fn help_names_each_option_and_gives_examples() {
     let team = Team::new();
     let help = Said::of(&mut team.bare(&["--help"]));
