@@ -98,8 +98,8 @@ pub fn is_active(units: &Units, unit: &str) -> Result<(), String> {
         Some(UnitState::Failed) => "has failed",
         Some(UnitState::Restarting) => "died and waits to be started again",
         Some(UnitState::Starting) => "is still being started",
-        Some(UnitState::Other) => "is not active",
-        None => "is not loaded",
+        // A unit that nobody uses is not loaded.
+        Some(UnitState::Other) | None => "is not active",
     };
     Err(format!("{unit} {how}"))
 }
