@@ -343,6 +343,20 @@ fn nothing_is_forwarded() {
             "no session was asked for: {command}: {seen:#?}"
         );
     }
+    // Dropbear has no block; what closes it are options of its own.
+    street.host.root(". /root/street; start_dropbear; echo /usr/bin/nixgate >>/etc/shells");
+    let ways = [
+        "ssh -W 127.0.0.1:22 dropbear | sed 's/^SSH-2.0.*/open/'".to_owned(),
+        format!("{hold} -L 9001:127.0.0.1:22 dropbear && {banner}; {end}").replace("WHO", "dropbear"),
+        format!("{hold} -R 9001:127.0.0.1:22 dropbear && {listens}; {end}").replace("WHO", "dropbear"),
+    ];
+    for (options, opens) in [("", true), ("-j -k", false)] {
+        street.host.root(&format!(". /root/street; systemctl stop dropbear; start_dropbear {options}"));
+        for command in &ways {
+            let seen = street.attempt(command);
+            assert_eq!(seen.said.lines().any(|line| line == "open"), opens, "{options} {command}: {seen:#?}");
+        }
+    }
     street.expect("ssh -X lax true", 0, &[PROBE], 0);
     assert!(
         street

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 // ---- the tailnet ------------------------------------------------------------------------------------------------------
 
-/// A host with a tailnet of four nodes, and tables for two of them and for the key `ci`.
+/// A host with a tailnet of five nodes, and tables for two of them and for the key `ci`.
 struct Tailnet {
     host: Host,
 }
@@ -32,6 +32,7 @@ impl Tailnet {
             (CI, r#""Tags": ["tag:ci", "tag:server"], "#, "tagged-devices", ""),
             (UNTAGGED, "", "tagged-devices", ""),
             (SHARED, "", "alice@example.org", r#""ShareeNode": true, "#),
+            ("100.64.0.1", r#""Tags": ["tag:server"], "#, "tagged-devices", ""), // this host
         ] {
             let text = format!(
                 r#"{{"Node": {{"ID": 1, "Name": "n.tail1.ts.net.", "User": 2, "Addresses": ["{node}/32", "fd7a:115c:a1e0::1/128"],
@@ -93,6 +94,10 @@ fn under_tailscale_ssh_a_caller_is_who_tailscaled_says_and_nothing_that_it_bring
     host.root("mv /usr/bin/tailscale /usr/bin/tailscale.away");
     tailnet.refused(ALICE, "status", "cannot start /usr/bin/tailscale");
     host.root("mv /usr/bin/tailscale.away /usr/bin/tailscale");
+    let check = || host.root("nixgatectl check 2>&1 || true");
+    assert!(check().contains("ok    tailscale says who a node is"), "{}", check());
+    host.root("rm /run/tailnet/nodes/100.64.0.1");
+    assert!(check().contains("FAIL  tailscale says who a node is"), "{}", check());
     // A wide `acceptEnv` lets a client set these, and SFTP lets it put a file there.
     host.root(
         "echo \"publickey $(cut -d' ' -f1,2 /root/keys/ci.pub)\" >/tmp/auth; chown deploy /tmp/auth; chmod 600 /tmp/auth",
@@ -318,7 +323,7 @@ fn what_the_job_starts_has_nothing_of_the_jobs_own_environment() {
 }
 
 #[test]
-fn nobody_else_can_put_a_name_where_nixgate_writes_and_nothing_of_it_is_in_a_shared_directory() {
+fn nobody_else_can_put_a_name_where_nixgate_writes_and_check_names_an_old_sudo() {
     let host = Host::boot();
     host.commit("v1", &Commit::signed());
     host.ssh(&["switch"]).expect(0);
@@ -341,5 +346,14 @@ fn nobody_else_can_put_a_name_where_nixgate_writes_and_nothing_of_it_is_in_a_sha
     // Nor can anybody else take the lock.
     let take = "setpriv --reuid=deploy --regid=deploy --clear-groups flock -n /var/lib/nixgate/lock true";
     assert_ne!(host.root_code(take), 0);
+    // sudo's age is named, whichever sudo it is: both of this host have holes as they were released.
+    let check = || host.root("nixgatectl check 2>&1 || true");
+    assert!(
+        check().contains("warn  Sudo version 1.9.16p2: as released it has CVE-2025-32462"),
+        "{}",
+        check()
+    );
+    host.use_sudo_rs();
+    assert!(check().contains("warn  sudo-rs 0.2.5: as released it has CVE-2025-46717"), "{}", check());
     assert_eq!(host.root("find /tmp /var/tmp /dev/shm -user nixgate -o -user deploy"), "");
 }

@@ -130,6 +130,13 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_certificate_is_read() {
+        let line = include_bytes!("../../tests/data/auth-info-that-ends");
+        let [Proof::Certificate { valid_before, .. }] = &proofs(line).read[..] else { panic!() };
+        assert_eq!(*valid_before, Some(1_798_761_600), "2027-01-01T00:00:00Z");
+    }
+
+    #[test]
     fn what_cannot_be_read_is_counted_and_takes_nothing_from_the_rest() {
         let good = FILE.lines().next().unwrap();
         let key = good.strip_prefix("publickey ").unwrap();

@@ -6,6 +6,7 @@ use crate::act::machine::Machine;
 use crate::act::store::ROOT;
 use crate::ctl::audit;
 use crate::decide::config::Loader;
+use crate::decide::privileged::Program;
 use crate::decide::request::Verb;
 use crate::decide::value::Branch;
 use std::collections::BTreeSet;
@@ -26,6 +27,17 @@ pub fn look(report: &mut Report, machine: &mut Machine) {
     let mend = "it does not; see sshd.port, and that /etc/ssh/ssh_host_*_key.pub can be read";
     let answers = machine.sshd_answers(Duration::from_secs(10));
     report.found("sshd on this host answers with its key", if answers { Ok(()) } else { Err(mend) });
+    if machine.config.knows_the_tailnet() {
+        report.found("tailscale says who a node is, as for Tailscale SSH", whois_of_this_host(machine));
+    }
+}
+
+/// What a job asks about a caller, asked about this host.
+fn whois_of_this_host(machine: &mut Machine) -> Result<(), String> {
+    let ended = machine.ask(Program::Tailscale, &["ip", "-1"]).map_err(|error| error.to_string())?;
+    let node =
+        ended.text().parse().map_err(|_| "`tailscale ip -1` names no address; is it up?".to_owned())?;
+    machine.whois(node).map(drop).map_err(|why| why.to_string())
 }
 
 /// The very command that the health check of a trial runs. What git says about a failure is worth a line.

@@ -15,6 +15,53 @@ pub fn look(report: &mut Report, machine: &mut Machine) {
     report.found("sudo: nixgate may run the table and nothing more", nothing_more(&list, &wanted));
     let list = said(machine, &[&sudo, "-n", "-l", "-U", "deploy"]).unwrap_or_default();
     report.found("sudo: deploy may run nothing", nothing_more(&list, &BTreeSet::new()));
+    age(report, &said(machine, &[&sudo, "--version"]).unwrap_or_default());
+}
+
+/// The holes that an exact rule without a password does not close, with the first release without them. sudo itself.
+const SUDO: [(&str, &str); 7] = [
+    ("1.8.20p1", "CVE-2017-1000367"),
+    ("1.8.28", "CVE-2019-14287"),
+    ("1.8.31", "CVE-2019-18634"),
+    ("1.9.5p2", "CVE-2021-3156"),
+    ("1.9.12p2", "CVE-2023-22809"),
+    ("1.9.13", "CVE-2023-28486"),
+    ("1.9.17p1", "CVE-2025-32462 and CVE-2025-32463"),
+];
+/// And of sudo-rs.
+const SUDO_RS: [(&str, &str); 2] =
+    [("0.2.1", "CVE-2023-42456"), ("0.2.6", "CVE-2025-46717 and CVE-2025-46718")];
+
+/// A distribution may have mended an older release, which its number does not say: hence no failure.
+fn age(report: &mut Report, printed: &str) {
+    let first = printed.lines().next().unwrap_or_default();
+    match holes(first) {
+        None => report.warn("sudo's version", "it is not known; look at what `sudo --version` prints"),
+        Some(holes) if holes.is_empty() => {
+            report.ok(format_args!("{first}: no hole is known that matters here"))
+        }
+        Some(holes) => {
+            let mend = "update it, or see that your distribution has mended them";
+            report.warn(first, format_args!("as released it has {}; {mend}", holes.join(", ")));
+        }
+    }
+}
+
+/// What the first line of `sudo --version` says it has; `None` for a line that is neither sudo's nor sudo-rs's.
+fn holes(line: &str) -> Option<Vec<&'static str>> {
+    let (known, version) = match (line.strip_prefix("Sudo version "), line.strip_prefix("sudo-rs ")) {
+        (Some(version), _) => (&SUDO[..], version),
+        (None, Some(version)) => (&SUDO_RS[..], version),
+        (None, None) => return None,
+    };
+    let installed = numbers(version)?;
+    let open = known.iter().filter(|(mended, _)| numbers(mended).is_some_and(|mended| installed < mended));
+    Some(open.map(|(_, name)| *name).collect())
+}
+
+/// `1.9.17p1` as its numbers.
+fn numbers(version: &str) -> Option<Vec<u32>> {
+    version.split(['.', 'p']).map(|part| part.parse().ok()).collect()
 }
 
 /// As account nixgate: sudo's own answer to each row.
@@ -86,6 +133,24 @@ mod tests {
     fn folded_and_escaped_lines_are_one_command() {
         let run = "/usr/bin/systemd-run --quiet --unit=nixgate-activate /nix/var/nix/profiles/x/bin/switch-to-configuration test";
         assert_eq!(listed(FOLDED), [run, "/usr/bin/systemctl reboot"]);
+    }
+
+    #[test]
+    fn a_sudo_with_known_holes_is_named_with_them() {
+        let of = |line: &str| holes(line).unwrap();
+        assert_eq!(of("Sudo version 1.9.17p1"), [""; 0]);
+        assert_eq!(of("Sudo version 1.9.18"), [""; 0]);
+        assert_eq!(of("Sudo version 1.9.17"), ["CVE-2025-32462 and CVE-2025-32463"]);
+        assert_eq!(of("Sudo version 1.9.16p2"), ["CVE-2025-32462 and CVE-2025-32463"]);
+        assert_eq!(of("Sudo version 1.9.12p1").len(), 3);
+        assert_eq!(of("Sudo version 1.8.19p2").len(), SUDO.len());
+        assert_eq!(of("sudo-rs 0.2.6"), [""; 0]);
+        assert_eq!(of("sudo-rs 0.2.5"), ["CVE-2025-46717 and CVE-2025-46718"]);
+        for unknown in ["", "doas", "Sudo version next", "sudo-rs 0.2.x"] {
+            assert_eq!(holes(unknown), None, "{unknown}");
+        }
+        let tables = [&SUDO[..], &SUDO_RS[..]];
+        assert!(tables.iter().all(|table| table.is_sorted_by_key(|(mended, _)| numbers(mended))));
     }
 
     #[test]
