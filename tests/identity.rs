@@ -355,5 +355,6 @@ fn nobody_else_can_put_a_name_where_nixgate_writes_and_check_names_an_old_sudo()
     );
     host.use_sudo_rs();
     assert!(check().contains("warn  sudo-rs 0.2.5: as released it has CVE-2025-46717"), "{}", check());
+    assert!(check().contains("ok    sudo: nixgate may run the table and nothing more"), "{}", check());
     assert_eq!(host.root("find /tmp /var/tmp /dev/shm -user nixgate -o -user deploy"), "");
 }

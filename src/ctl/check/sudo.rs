@@ -4,18 +4,35 @@ use super::{Found, Report, install, said};
 use crate::act::machine::Machine;
 use crate::decide::privileged::{CANDIDATE, Program, Row, table};
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// As root: the list of an account, which sudo and sudo-rs both print.
 pub fn look(report: &mut Report, machine: &mut Machine) {
     let sudo = machine.platform.path(Program::Sudo);
     let list = said(machine, &[&sudo, "-n", "-l", "-U", "nixgate"]).unwrap_or_default();
-    let wanted: BTreeSet<String> =
-        table(&machine.config, machine.platform).into_iter().map(|(_, argv)| argv.join(" ")).collect();
+    let rows = table(&machine.config, machine.platform).into_iter();
+    let wanted: BTreeSet<String> = rows.flat_map(|(_, argv)| [argv.join(" "), resolved(&argv)]).collect();
     report.found("sudo: nixgate may run the table and nothing more", nothing_more(&list, &wanted));
     let list = said(machine, &[&sudo, "-n", "-l", "-U", "deploy"]).unwrap_or_default();
     report.found("sudo: deploy may run nothing", nothing_more(&list, &BTreeSet::new()));
-    age(report, &said(machine, &[&sudo, "--version"]).unwrap_or_default());
+    age(report, &version(&sudo));
+}
+
+/// A row as sudo-rs lists it, which follows the links of its program.
+fn resolved(argv: &[String]) -> String {
+    let (program, words) = argv.split_first().map_or(("", argv), |(first, rest)| (first.as_str(), rest));
+    let target = fs::canonicalize(program).unwrap_or_else(|_| program.into());
+    [&[target.to_string_lossy().into_owned()], words].concat().join(" ")
+}
+
+/// What it says of itself: the original sudo on standard output, sudo-rs on standard error.
+fn version(sudo: &str) -> String {
+    let said = Command::new(sudo).arg("--version").env_clear().current_dir("/").stdin(Stdio::null()).output();
+    said.map_or(String::new(), |said| {
+        String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned()
+    })
 }
 
 /// The holes that an exact rule without a password does not close, with the first release without them. sudo itself.
