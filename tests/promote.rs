@@ -240,6 +240,14 @@ fn what_only_the_deploy_branch_has_does_not_vanish() {
     let before = team.refs();
     team.promote(&[]).refused(1, "deploy has changes that main has not");
     assert_eq!(team.refs(), before);
+    // Merged, it is in main as well; so the branch may go on from there.
+    let tree = team.shop.tree(&third, "hotfix", "by hand\n");
+    let mut both = Make::new(Signer::Pgp, &third, &tree);
+    both.parents.push(hotfix.clone());
+    team.publish("main", &team.shop.commit(&both));
+    let dry = team.promote(&["--dry-run"]);
+    assert_eq!((dry.code, dry.err.contains("1 file changed")), (0, true), "{dry:#?}");
+    team.publish("main", &third);
     let ended = team.promote(&["--discard"]).commit();
     assert_eq!((team.parents(&ended), team.tree(&ended)), (vec![hotfix, third.clone()], team.tree(&third)));
     // A branch of another history.
@@ -314,12 +322,14 @@ fn a_person_is_asked_and_without_a_yes_nothing_is_signed() {
             "{said:#?}"
         );
     }
+    // Attributes of the clone hide nothing.
+    fs::write(team.shop.repository().join(".git/info/attributes"), "* -diff\n").unwrap();
     // Nobody to ask.
     let without = Said::of(&mut team.bare(&["--key", team.shop.path("my key").to_str().unwrap()]));
     without.refused(1, "there is nobody to ask");
     let dry = team.promote(&["--dry-run"]);
     assert_eq!((dry.code, dry.out.as_str()), (0, ""), "{dry:#?}");
-    assert!(dry.err.contains("1 file changed") && dry.err.contains("nothing was signed"), "{dry:#?}");
+    assert!(dry.err.contains(" version |") && dry.err.contains("nothing was signed"), "{dry:#?}");
     // The merge itself was fetched.
     let fetched = team.shop.ask(&["count-objects", "-v"]);
     assert_eq!((team.refs(), fetched), before);
