@@ -52,7 +52,7 @@ pub fn append(head: &Head, event: &Event) -> Result<(String, Head), serde_json::
         event: &'a Event,
         prev: &'a str,
     }
-    let seq = head.seq + 1;
+    let seq = head.seq.saturating_add(1);
     let body = serde_json::to_string(&Line { v: VERSION, seq, event, prev: &head.hash })?;
     let hash = chained(&head.hash, &body);
     let line = format!("{},\"hash\":\"{hash}\"}}\n", body.strip_suffix('}').unwrap_or(&body));
@@ -125,14 +125,15 @@ pub fn head_of(tail: &str) -> Option<Head> {
 
 /// The head after one whole line, if it continues `head`.
 fn follow(head: &Head, line: &str) -> Option<Head> {
+    let seq = head.seq.checked_add(1)?;
     let (body, hash) = line.strip_suffix("\"}")?.rsplit_once(",\"hash\":\"")?;
     let body = format!("{body}}}");
     let value: serde_json::Value = serde_json::from_str(&body).ok()?;
     let fits = value.get("v")?.as_u64()? == u64::from(VERSION)
-        && value.get("seq")?.as_u64()? == head.seq + 1
+        && value.get("seq")?.as_u64()? == seq
         && value.get("prev")?.as_str()? == head.hash
         && chained(&head.hash, &body) == hash;
-    fits.then(|| Head { seq: head.seq + 1, hash: hash.to_owned() })
+    fits.then(|| Head { seq, hash: hash.to_owned() })
 }
 
 #[cfg(test)]
@@ -172,6 +173,23 @@ mod tests {
         assert_eq!(head_of(&text.replace("\"seq\":4", "\"seq\":5")), None);
         let torn = &text[..text.len() - 5];
         assert!(matches!(verify(torn), Chain::Torn(Head { seq: 3, .. }, _)));
+    }
+
+    #[test]
+    fn the_end_of_all_numbers_is_no_panic() {
+        let event = Event {
+            time: String::new(),
+            boot: String::new(),
+            job: None,
+            event: "accepted",
+            identity: None,
+            detail: serde_json::Map::new(),
+        };
+        let start = Head { seq: u64::MAX - 1, hash: "0".repeat(64) };
+        let (last, head) = append(&start, &event).unwrap();
+        let (beyond, _) = append(&head, &event).unwrap();
+        assert_eq!(through(start.clone(), &last), Chain::Whole(head));
+        assert_eq!(through(start, &(last + &beyond)), Chain::Broken(2));
     }
 
     #[test]

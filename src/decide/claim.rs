@@ -35,11 +35,17 @@ pub struct Text(String);
 impl Text {
     /// Whatever would not be printable is escaped; what is too long is cut.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        let mut text = super::escape::escaped(bytes, MAX_TEXT);
-        if text.starts_with(' ') || text.ends_with(' ') || text.is_empty() {
-            text = format!("\"{text}\"");
-        }
-        Self(text)
+        let text = super::escape::escaped(bytes, MAX_TEXT);
+        Self::parse(&text)
+            .unwrap_or_else(|| Self(format!("\"{}\"", super::escape::escaped(bytes, MAX_TEXT - 2))))
+    }
+    /// What [`Text::from_bytes`] made before.
+    fn parse(text: &str) -> Option<Self> {
+        let good = (1..=MAX_TEXT).contains(&text.len())
+            && text.bytes().all(|b| matches!(b, 0x20..=0x7e))
+            && !text.starts_with(' ')
+            && !text.ends_with(' ');
+        good.then(|| Self(text.to_owned()))
     }
     pub fn as_str(&self) -> &str {
         &self.0
@@ -58,6 +64,10 @@ const MAGIC: &str = "nixgate 1";
 
 /// The packet for a request and a claim.
 pub fn render(request: &super::request::Request, claim: &Claim) -> String {
+    written(&request.to_string(), claim)
+}
+
+fn written(request: &str, claim: &Claim) -> String {
     let mut out = format!("{MAGIC}\nrequest {request}\n");
     if let Some(address) = &claim.address {
         out += &format!("address {}\n", address.0);
@@ -81,7 +91,8 @@ pub fn render(request: &super::request::Request, claim: &Claim) -> String {
     out
 }
 
-/// The request's bytes, still to be parsed, and the claim. `None`: not what a gate of this version sends.
+/// The request's bytes, still to be parsed, and the claim. `None`: not what a gate of this version sends, byte for
+/// byte, so that nothing is left to a lenient reading.
 ///
 /// Lines that came later (`valid-before`) may be missing, so that an older gate is understood. A newer gate does not
 /// meet an older job: the socket starts the job of the system that runs, as sshd starts its gate.
@@ -90,38 +101,39 @@ pub fn parse(packet: &[u8]) -> Option<(Vec<u8>, Claim)> {
         return None;
     }
     let text = std::str::from_utf8(packet).ok()?;
-    let mut lines = text.strip_suffix('\n')?.split('\n');
+    let mut lines = text.lines().peekable();
     if lines.next()? != MAGIC {
         return None;
     }
-    let request = lines.next()?.strip_prefix("request ")?.as_bytes().to_vec();
+    let request = lines.next()?.strip_prefix("request ")?;
     let mut claim = Claim::default();
-    for line in lines {
-        let (key, value) = line.split_once(' ')?;
-        if !value.bytes().all(|b| matches!(b, 0x20..=0x7e)) || claim.proofs.len() > MAX_LIST {
-            return None;
-        }
-        let text = || Some(Text(value.to_owned()));
-        match (key, claim.proofs.last_mut()) {
-            ("address", _) if claim.address.is_none() => claim.address = text(),
-            ("key", _) => claim.proofs.push(Proof::Key(Fingerprint::parse(value).ok()?)),
-            ("certificate", _) => claim.proofs.push(Proof::Certificate {
-                authority: Fingerprint::parse(value).ok()?,
-                key_id: Text(String::new()),
-                principals: Vec::new(),
-                valid_before: None,
-            }),
-            ("key-id", Some(Proof::Certificate { key_id, .. })) if key_id.0.is_empty() => *key_id = text()?,
-            ("valid-before", Some(Proof::Certificate { valid_before: end @ None, .. })) => {
-                *end = Some(value.parse().ok()?);
-            }
-            ("principal", Some(Proof::Certificate { principals, .. })) if principals.len() < MAX_LIST => {
-                principals.push(text()?);
+    if let Some(address) = lines.next_if(|line| line.starts_with("address ")) {
+        claim.address = Some(Text::parse(value(address, "address")?)?);
+    }
+    while let Some(line) = lines.next() {
+        claim.proofs.push(match line.split_once(' ')? {
+            ("key", key) => Proof::Key(Fingerprint::parse(key).ok()?),
+            ("certificate", authority) => {
+                let authority = Fingerprint::parse(authority).ok()?;
+                let key_id = Text::parse(value(lines.next()?, "key-id")?)?;
+                let valid_before = match lines.next_if(|line| line.starts_with("valid-before ")) {
+                    Some(line) => Some(value(line, "valid-before")?.parse().ok()?),
+                    None => None,
+                };
+                let mut principals = Vec::new();
+                while let Some(line) = lines.next_if(|line| line.starts_with("principal ")) {
+                    principals.push(Text::parse(value(line, "principal")?)?);
+                }
+                Proof::Certificate { authority, key_id, principals, valid_before }
             }
             _ => return None,
-        }
+        });
     }
-    Some((request, claim))
+    (written(request, &claim) == text).then(|| (request.as_bytes().to_vec(), claim))
+}
+
+fn value<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    line.strip_prefix(key)?.strip_prefix(' ')
 }
 
 #[cfg(test)]
@@ -178,8 +190,36 @@ mod tests {
             "nixgate 1\nrequest true\nvalid-before 1\n",
             "nixgate 1\nrequest true\ntailnet alice@example.org\n",
             "nixgate 1\nrequest true\nshell yes\n",
+            "nixgate 1\nrequest true\r\n",
+            "nixgate 1\nrequest true\naddress \n",
+            "nixgate 1\nrequest true\naddress a\naddress b\n",
+            &format!("nixgate 1\nrequest true\nkey {}\naddress a\n", fingerprint("A")),
+            &format!("nixgate 1\nrequest true\ncertificate {}\nprincipal p\n", fingerprint("A")),
+            &format!("nixgate 1\nrequest true\ncertificate {}\nkey-id x\nprincipal  p\n", fingerprint("A")),
+            &format!("nixgate 1\nrequest true\naddress {}\n", "a".repeat(MAX_TEXT + 1)),
         ] {
             assert_eq!(parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_as_long_as_a_gate_makes_it_and_no_longer() {
+        let with = |keys: usize| {
+            let keys = format!("key {}\n", fingerprint("A")).repeat(keys);
+            parse(format!("nixgate 1\nrequest true\n{keys}").as_bytes()).map(|(_, claim)| claim.proofs.len())
+        };
+        assert_eq!(with(MAX_LIST), Some(MAX_LIST));
+        assert_eq!(with(MAX_LIST + 1), None);
+    }
+
+    #[test]
+    fn text_keeps_its_limit_also_in_quotes() {
+        let long = Text::from_bytes(&[b" ".as_slice(), &[b'a'; MAX_TEXT]].concat());
+        assert_eq!(long.as_str().len(), MAX_TEXT);
+        assert!(long.as_str().starts_with("\" a") && long.as_str().ends_with("a\""));
+        for bytes in [&b""[..], b" ", b"x ", b"\xff", &[0; 200]] {
+            let text = Text::from_bytes(bytes);
+            assert_eq!(Text::parse(text.as_str()), Some(text));
         }
     }
 }

@@ -233,6 +233,7 @@ mod tests {
         assert_eq!(error("[limits]\nbuild = \"soon\"\n").0, 2);
         assert_eq!(error("\n\n[trust]\nsignature = \"tip\"\n").0, 4);
         assert_eq!(error("[boot]\nloader = \"lilo\"\n").0, 2);
+        assert_eq!(error("[sshd]\nport = 0\n"), (2, "a port is 1 to 65535".to_owned()));
         let twice = "[[check]]\nname = \"a\"\ncommand = [\"/bin/true\"]\n".repeat(2);
         assert_eq!(error(&twice).0, 5);
         let taken =

@@ -30,7 +30,11 @@ fn proof(line: &[u8]) -> Option<Proof> {
     let (kind, base64) = key.split_once(' ')?;
     match Algorithm::new_certificate(kind) {
         Ok(algorithm) => certificate(kind, &algorithm, base64).ok().flatten(),
-        Err(_) => fingerprint(&PublicKey::from_openssh(key).ok()?).map(Proof::Key),
+        Err(_) => {
+            let read = PublicKey::from_openssh(key).ok()?;
+            // The crate takes wrong lengths in a blob; a fingerprint is that of the bytes that sshd wrote.
+            (read.to_openssh().ok()? == key).then(|| fingerprint(&read)).flatten().map(Proof::Key)
+        }
     }
 }
 
@@ -56,9 +60,10 @@ fn certificate(kind: &str, algorithm: &Algorithm, base64: &str) -> ssh_key::Resu
     let (key_id, principals) = (Vec::<u8>::decode(reader)?, Vec::<u8>::decode(reader)?);
     let (_valid_after, valid_before) = (u64::decode(reader)?, u64::decode(reader)?);
     skip(3, reader)?; // critical options, extensions, reserved
-    let authority = PublicKey::from_bytes(&Vec::decode(reader)?)?;
+    let authority_blob = Vec::<u8>::decode(reader)?;
+    let authority = PublicKey::from_bytes(&authority_blob)?;
     skip(1, reader)?; // signature
-    if cert_type != USER_CERTIFICATE || !reader.is_finished() {
+    if cert_type != USER_CERTIFICATE || !reader.is_finished() || authority.to_bytes()? != authority_blob {
         return Ok(None);
     }
     let mut principals = principals.as_slice();
@@ -158,6 +163,15 @@ mod tests {
         let found = proofs(&[file.as_bytes(), b"publickey \xff\n\n"].concat());
         assert_eq!((found.read.len(), found.ignored), (1, 10));
         assert_eq!(proofs(b""), Proofs::default());
+    }
+
+    #[test]
+    fn a_blob_that_sshd_would_write_otherwise_is_no_key() {
+        let good = FILE.lines().next().unwrap();
+        // 288 for the length of the 32 bytes that follow, and to the end.
+        let longer = good.replacen("5AAAAID", "5AAABID", 1);
+        assert_ne!(longer, good);
+        assert_eq!(proofs(longer.as_bytes()), Proofs { read: vec![], ignored: 1 });
     }
 
     #[test]

@@ -93,9 +93,12 @@ impl Manifest {
     }
 }
 
-/// RFC 3339 in UTC, to the second.
+/// RFC 3339 in UTC, to the second: a part of one would be lost where it is written.
 pub fn time(text: &str) -> Result<SystemTime, &'static str> {
-    humantime::parse_rfc3339(text).map_err(|_| "a time is RFC 3339 in UTC, as in 2026-12-31T23:59:59Z")
+    match humantime::parse_rfc3339(text) {
+        Ok(time) if humantime::parse_rfc3339(&written(time)) == Ok(time) => Ok(time),
+        _ => Err("a time is RFC 3339 in UTC, as in 2026-12-31T23:59:59Z"),
+    }
 }
 
 pub fn written(time: SystemTime) -> String {
@@ -195,6 +198,13 @@ mod tests {
 
     const PATH: &str = "/nix/store/00000000000000000000000000000000-nixos-system-web1-26.05";
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    #[test]
+    fn a_time_is_whole_seconds() {
+        let good = "2026-12-31T23:59:59Z";
+        assert_eq!(time(good).map(written).as_deref(), Ok(good));
+        assert!(time("2026-12-31T23:59:59.5Z").is_err() && time("2026-12-31").is_err());
+    }
 
     fn text() -> String {
         format!(

@@ -47,8 +47,9 @@ pub fn properties(text: &str) -> BTreeMap<&str, &str> {
 /// The commit that a system says it was made from: the literal JSON in its `nixos-version` script.
 pub fn revision(script: &str) -> Option<super::value::Commit> {
     let (_, rest) = script.split_once("\"configurationRevision\"")?;
-    let quoted = rest.split('"').nth(1)?;
-    super::value::Commit::parse(quoted).ok()
+    let (between, rest) = rest.split_once('"')?;
+    let (quoted, _) = rest.split_once('"')?;
+    super::value::Commit::parse(quoted).ok().filter(|_| between.trim() == ":")
 }
 
 #[cfg(test)]
@@ -94,5 +95,7 @@ mod tests {
         assert_eq!(revision(&script).map(|c| c.to_string()), Some(commit.to_owned()));
         assert_eq!(revision("{\"configurationRevision\": \"dirty\"}"), None);
         assert_eq!(revision("{\"nixosVersion\":\"x\"}"), None);
+        assert_eq!(revision(&format!("{{\"configurationRevision\":\"{commit}")), None);
+        assert_eq!(revision(&format!("{{\"configurationRevision\":null,\"{commit}\":1}}")), None);
     }
 }

@@ -176,7 +176,7 @@ impl HostState {
             }
             return;
         }
-        self.permanent.truncate(self.at + 1);
+        self.permanent.truncate(self.at.saturating_add(1));
         self.permanent.push(new);
         let surplus = self.permanent.len().saturating_sub(REMEMBERED);
         self.permanent.drain(..surplus);
@@ -186,7 +186,7 @@ impl HostState {
     pub fn go_back(&mut self, system: &str, generation: u32) {
         // Below first: the same system may stand above, too. A chosen generation may be above.
         let is = |p: &Permanent| p.system == system;
-        let below = self.permanent.iter().take(self.at + 1).rposition(is);
+        let below = self.permanent.iter().take(self.at.saturating_add(1)).rposition(is);
         let known = below.or_else(|| self.permanent.iter().rposition(is));
         if let Some(at) = known {
             self.at = at;
@@ -250,6 +250,18 @@ mod tests {
         state.advance(permanent("d", 6));
         assert_eq!(state.before_last().unwrap().system, "a");
         assert_eq!(state.permanent.len(), 2);
+    }
+
+    #[test]
+    fn a_place_that_does_not_exist_is_none_and_a_deploy_makes_a_new_one() {
+        let mut state =
+            HostState { at: usize::MAX, permanent: vec![permanent("a", 1)], ..HostState::default() };
+        assert_eq!((state.last(), state.before_last()), (None, None));
+        state.advance(permanent("b", 2));
+        assert_eq!((state.last().unwrap().system.as_str(), state.at), ("b", 1));
+        state.at = usize::MAX;
+        state.go_back("a", 3);
+        assert_eq!((state.last().unwrap().generation, state.at), (3, 0));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `[boot]` and `[sshd]`: how this host is made.
 
 use super::values::{UnitName, text};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -24,7 +24,15 @@ pub enum Loader {
 pub struct Sshd {
     #[serde(deserialize_with = "text")]
     pub unit: UnitName,
+    #[serde(deserialize_with = "port")]
     pub port: u16,
+}
+
+fn port<'de, D: Deserializer<'de>>(d: D) -> Result<u16, D::Error> {
+    match u16::deserialize(d)? {
+        0 => Err(D::Error::custom("a port is 1 to 65535")),
+        port => Ok(port),
+    }
 }
 
 impl Default for Boot {

@@ -18,7 +18,8 @@ impl Endpoint {
             Some(address) => address.parse::<core::net::Ipv6Addr>().is_ok(),
             None => is_host(host),
         };
-        let port = port.parse().ok().filter(|port| *port != 0 && good).ok_or(rule)?;
+        let digits = port.bytes().all(|b| b.is_ascii_digit()); // parse() takes a sign, too
+        let port = port.parse().ok().filter(|port| *port != 0 && digits && good).ok_or(rule)?;
         Ok(Self { host: bare.unwrap_or(host).to_owned(), port })
     }
     pub fn host(&self) -> &str {
@@ -27,6 +28,11 @@ impl Endpoint {
     pub fn port(&self) -> u16 {
         self.port
     }
+}
+
+/// The host of an address, with a port or without.
+pub(super) fn is_authority(text: &str) -> bool {
+    Endpoint::parse(text).is_ok() || Endpoint::parse(&format!("{text}:80")).is_ok()
 }
 
 /// A name or an IPv4 address.
@@ -46,12 +52,7 @@ impl HttpUrl {
         let rule = "an http check is http://host[:port]/path or https://…, without a password, plain ASCII";
         let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).ok_or(rule)?;
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let with_port = if authority.ends_with(']') || !authority.contains(':') {
-            format!("{authority}:80")
-        } else {
-            authority.to_owned()
-        };
-        let good = Endpoint::parse(&with_port).is_ok()
+        let good = is_authority(authority)
             && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~/?&=%+:@!$'()*,;".contains(&b))
             && text.len() <= 2000;
         if good { Ok(Self(text.to_owned())) } else { Err(rule) }
@@ -110,9 +111,20 @@ mod tests {
         for good in ["127.0.0.1:22", "db.example.org:5432", "[::1]:80", "localhost:65535"] {
             assert!(Endpoint::parse(good).is_ok(), "{good}");
         }
-        for bad in
-            ["", ":80", "host", "host:", "host:0", "host:65536", "::1:80", "[::1]", "-x:1", "a b:1", "[x]:1"]
-        {
+        for bad in [
+            "",
+            ":80",
+            "host",
+            "host:",
+            "host:0",
+            "host:65536",
+            "host:+80",
+            "::1:80",
+            "[::1]",
+            "-x:1",
+            "a b:1",
+            "[x]:1",
+        ] {
             assert!(Endpoint::parse(bad).is_err(), "{bad}");
         }
         assert_eq!(Endpoint::parse("[::1]:80").unwrap().host(), "::1");
@@ -136,6 +148,7 @@ mod tests {
             "http://a/x y",
             "http://a/\nx",
             "http://a:0/",
+            "http://a:+80/",
             "http://",
             "HTTP://a/",
         ] {

@@ -2,6 +2,7 @@
 
 use super::super::value::{Branch, Commit, Name};
 use super::caches::{CacheKey, CacheUrl, list};
+use super::probes::is_authority;
 use super::values::{AbsolutePath, AttributePath, FromText, RelativePath, optional_text, text};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -106,17 +107,20 @@ impl SourceUrl {
             "a source is ssh://[user@]host[:port]/path or https://host[:port]/path, without a password";
         let (scheme, rest) = text.split_once("://").ok_or(rule)?;
         let (authority, path) = rest.split_once('/').ok_or(rule)?;
-        let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let word = |word: &str, also: &[u8]| {
-            word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b) || also.contains(&b))
+        let (user, host) = match authority.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, authority),
+        };
+        let is_user = |word: &str| {
+            word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+                && !word.is_empty()
                 && !word.starts_with('-')
         };
         let good = match scheme {
-            "ssh" => word(user, b""),
-            "https" => user.is_empty(),
+            "ssh" => user.is_none_or(is_user),
+            "https" => user.is_none(),
             _ => false,
-        } && !host.is_empty()
-            && word(host, b":[]")
+        } && is_authority(host)
             && !path.is_empty()
             && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~/+-".contains(&b))
             && text.len() <= 500;
@@ -190,6 +194,12 @@ mod tests {
             "http://host/x",
             "ssh://h/x?ref=y",
             "ssh://h/x#y",
+            "ssh://@h/x",
+            "ssh://:22/x",
+            "ssh://h:/x",
+            "ssh://h:x/x",
+            "https://@h/x",
+            "https://[h/x",
         ] {
             assert!(SourceUrl::parse(bad).is_err(), "{bad}");
         }
