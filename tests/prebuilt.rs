@@ -65,6 +65,18 @@ fn manifest(host: &Host, system: &System, sequence: u64) {
     ));
 }
 
+/// The same without nixgatectl, by the very lines of the documentation.
+fn manifest_by_the_book(host: &Host, system: &System) {
+    let page = include_str!("../docs/prebuilt.md");
+    let lines = page.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    host.write("/root/lines", &lines.replace("web1", "demo"));
+    host.root(&format!(
+        "mkdir /root/job && cd /root/job && ln -s {} result && cp -p /root/keys/manifest manifest-key && \
+         GIT_DIR=/srv/git/infra.git bash -eu /root/lines && cp demo.manifest* /root/manifest/ && /root/ci publish",
+        system.path
+    ));
+}
+
 /// The same as text, to be spoilt.
 fn text(system: &System, sequence: u64) -> String {
     let System { commit, path } = system;
@@ -115,6 +127,11 @@ fn what_a_signed_manifest_names_is_taken_from_the_cache_and_made_permanent() {
     manifest(&host, &first, 10);
     switches(&host, &first, 2);
     assert_eq!((&status(&host)["sequence"], &status(&host)["signatures"]), (&10.into(), &"manifest".into()));
+    let verified = host.audit().into_iter().find(|event| event["event"] == "verified").unwrap();
+    assert_eq!(
+        (&verified["detail"]["sequence"], &verified["detail"]["commit"]),
+        (&"10".into(), &first.commit.clone().into())
+    );
     let now = host.triple();
     for request in [&["switch"][..], &["switch", &first.commit]] {
         let again = host.ssh(request);
@@ -284,7 +301,7 @@ fn only_what_a_key_of_the_configuration_signed_is_taken_from_a_cache() {
     refuses(&host, 13, "is no NixOS system", VERIFIED);
     // A cache that the host's nix.conf does not name.
     let system = cached(&host, "v7");
-    manifest(&host, &system, 7);
+    manifest_by_the_book(&host, &system);
     host.root("cp /etc/nix/nix.conf /root/named; cp /root/nix.conf /etc/nix/nix.conf; /root/ci forget");
     refuses(&host, 12, "nixgatectl check", VERIFIED);
     check("FAIL  nix.conf names the cache http://127.0.0.1:8081: it does not");

@@ -141,6 +141,7 @@ impl Begun {
         };
         let mut detail: Vec<(&str, String)> = detail.to_vec();
         detail.extend(self.record.commit.iter().map(|c| ("commit", c.clone())));
+        detail.extend(self.record.sequence.iter().map(|n| ("sequence", n.to_string())));
         detail.extend(self.record.new.iter().map(|new| ("new", new.clone())));
         store.audit(&audit_event(event, Some(&self.job), &identity, &detail))
     }

@@ -265,6 +265,20 @@ mod tests {
     }
 
     #[test]
+    fn what_became_permanent_is_the_anchor_and_only_a_manifest_moves_the_sequence() {
+        let mut record: Record = read(include_str!("../../tests/golden/record-prebuilt.json")).unwrap();
+        let mut state = HostState::default();
+        state.move_anchor(&record);
+        assert_eq!(state.anchor, record.commit);
+        let known = state.sequence.clone().unwrap();
+        assert_eq!((Some(known.number), known.system.as_ref()), (record.sequence, record.new.as_ref()));
+        // The next deploy was evaluated here.
+        (record.commit, record.sequence) = (Some("b".repeat(40)), None);
+        state.move_anchor(&record);
+        assert_eq!((state.anchor, state.sequence), (record.commit, Some(known)));
+    }
+
+    #[test]
     fn the_same_system_again_is_not_a_second_entry() {
         let mut state = HostState::default();
         state.advance(permanent("a", 1));
