@@ -297,6 +297,13 @@ fn nothing_is_built_while_a_build_could_leave_its_sandbox_or_an_account_is_as_go
         (group("deploy", "wheel"), "account deploy is in the group wheel", "FAIL  groups of deploy"),
         (group("nixgate", "docker"), "account nixgate is in the group docker", "FAIL  groups of nixgate"),
     ];
+    // What is built already needs no builder.
+    let (make, mend) = &cases[0].0;
+    host.root(make);
+    let before = host.triple();
+    let unchanged = host.ssh(&["switch", permanent.value("commit")]);
+    leaves(&host, &before, &unchanged, "switch", "unchanged", 0, &[BUILT, "done ended"]);
+    host.root(mend);
     for ((make, mend), why, check) in cases {
         host.root(&make);
         let answer = refuses(&host, "v2", 78, why);
@@ -305,10 +312,6 @@ fn nothing_is_built_while_a_build_could_leave_its_sandbox_or_an_account_is_as_go
         let said = host.root_output("nixgatectl check");
         assert_eq!(said.status.code(), Some(78));
         assert!(String::from_utf8_lossy(&said.stdout).contains(check), "{said:?}");
-        // What is built already needs no builder.
-        let before = host.triple();
-        let unchanged = host.ssh(&["switch", permanent.value("commit")]);
-        leaves(&host, &before, &unchanged, "switch", "unchanged", 0, &[BUILT, "done ended"]);
         host.root(&mend);
     }
     host.root("nixgatectl check");
@@ -384,4 +387,122 @@ fn a_repository_without_a_flake_is_evaluated_as_purely_and_byte_for_byte() {
     let answer = host.ssh(&["switch"]);
     leaves(&host, &before, &answer, "switch", "refused", 11, &[VERIFIED, REFUSES]);
     assert!(answer.stderr.contains("and not from the verified commit"), "{answer:#?}");
+}
+
+// ---- private inputs ------------------------------------------------------------------------------------------------------
+
+/// A second forge on this host: another host key, which `known_hosts` does not have yet, and another key that it lets
+/// in. Its repository has one file.
+fn second_forge(host: &Host) {
+    host.root(
+        "set -e; mkdir -p /srv/forge; cd /srv/forge; ssh-keygen -q -t ed25519 -N '' -f host; \
+         ssh-keygen -q -t ed25519 -N '' -f /root/keys/inputs; install -m 0644 /root/keys/inputs.pub inputs.pub; \
+         printf '%s\\n' 'Port 2222' 'ListenAddress 127.0.0.1' 'HostKey /srv/forge/host' 'AuthorizedKeysFile /srv/forge/inputs.pub' \
+           'AllowUsers git' 'LogLevel VERBOSE' 'PasswordAuthentication no' 'UsePAM yes' 'PidFile none' >sshd.conf; \
+         systemd-run --quiet --unit=second-forge --service-type=notify /usr/sbin/sshd -D -f /srv/forge/sshd.conf; \
+         echo \"[localhost]:2222 $(cut -d' ' -f1,2 host.pub)\" >known_hosts; \
+         git init --quiet --bare --initial-branch=main /srv/git/lib.git; \
+         git clone -q /srv/git/lib.git work 2>&1; cd work; echo '{ word = \"private\"; }' >default.nix; git add .; \
+         git -c user.name=a -c user.email=a commit -qm lib; git push -q origin main 2>&1; chown -R git: /srv/git/lib.git",
+    );
+}
+
+#[test]
+fn a_private_repository_is_fetched_with_the_key_of_its_host_and_no_other() {
+    let (host, first) = with_first_commit();
+    second_forge(&host);
+    let flake = flake(
+        "inputs.lib = { url = \"git+ssh://git@localhost:2222/srv/git/lib.git\"; flake = false; };",
+        "assert (import \"${all.lib}/default.nix\").word == \"private\"; base",
+    );
+    commit(&host, "v1", &first, &[("flake.nix", &flake)]);
+    host.root(
+        "git clone -q /srv/git/infra.git /root/work; cd /root/work; \
+         export GIT_SSH_COMMAND='ssh -i /root/keys/inputs -o UserKnownHostsFile=/srv/forge/known_hosts'; \
+         nix --extra-experimental-features 'nix-command flakes' flake lock 2>&1; \
+         nix-store --delete $(dirname $(grep -l private /nix/store/*-source/default.nix)) 2>&1",
+    );
+    let lock = host.root("cat /root/work/flake.lock");
+    let files = [("flake.nix", flake.as_str()), ("flake.lock", &lock)];
+    commit(&host, "v1", &first, &files);
+    // Its host key is not pinned.
+    host.config_edit_only(
+        "[trust]",
+        "[[input-key]]\nhost = \"localhost\"\nkey = \"/var/lib/nixgate/keys/inputs\"\n\n[trust]",
+    );
+    host.root("install -m 0600 -o nixgate -g nixgate /root/keys/inputs /var/lib/nixgate/keys/inputs");
+    refuses(&host, "v1", 12, "could not be evaluated");
+    // Others can read the key; there is none; it is another one.
+    host.root(
+        "cat /srv/forge/known_hosts >>/etc/nixgate/known_hosts; chmod 0644 /var/lib/nixgate/keys/inputs",
+    );
+    refuses(&host, "v1", 78, "/var/lib/nixgate/keys/inputs can be read by others");
+    host.root("mv /var/lib/nixgate/keys/inputs /root/inputs");
+    refuses(&host, "v1", 78, "/var/lib/nixgate/keys/inputs");
+    host.root("cp -p /var/lib/nixgate/keys/source /var/lib/nixgate/keys/inputs");
+    refuses(&host, "v1", 12, "could not be evaluated");
+    // Seen by the forge: that other key, and then none but the right one.
+    let refused = "journalctl -o cat -u second-forge | grep -c '^Failed publickey' || true";
+    let others = host.root(refused);
+    assert_ne!(others, "0");
+    host.root("install -m 0600 -o nixgate -g nixgate /root/inputs /var/lib/nixgate/keys/inputs");
+    deploys(&host, "v1");
+    assert_eq!(host.root(refused), others);
+}
+
+#[test]
+fn a_token_opens_its_forge_and_is_written_down_nowhere() {
+    let (host, first) = with_first_commit();
+    host.root("mkdir /srv/forge");
+    // A forge that gives its tarball to whoever has the token, and notes what it can see of whoever asks.
+    host.write(
+        "/srv/forge/answer",
+        "#!/bin/bash\n\
+         while IFS= read -r line; do line=${line%$'\\r'}; [ -n \"$line\" ] || break; [ \"$line\" != 'Authorization: token s3cret' ] || let_in=1; done\n\
+         cat /proc/[0-9]*/cmdline | tr '\\0' ' ' >>/srv/forge/seen\n\
+         if [ \"${let_in-}\" ]; then\n\
+           printf 'HTTP/1.1 200 OK\\r\\nContent-Length: %s\\r\\nConnection: close\\r\\n\\r\\n' \"$(stat -c %s /srv/forge/lib.tar.gz)\"\n\
+           cat /srv/forge/lib.tar.gz\n\
+         else printf 'HTTP/1.1 404 Not Found\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n'; fi\n",
+    );
+    host.root(
+        "set -e; cd /srv/forge; chmod 0755 answer; \
+         openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
+           -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem 2>/dev/null; cat key.pem cert.pem >tls.pem; \
+         cat cert.pem >>/etc/ssl/certs/ca-certificates.crt; \
+         mkdir lib; echo '{ word = \"private\"; }' >lib/default.nix; tar -czf lib.tar.gz lib; \
+         systemd-run --quiet --unit=token-forge socat OPENSSL-LISTEN:443,reuseaddr,fork,cert=/srv/forge/tls.pem,verify=0 EXEC:/srv/forge/answer",
+    );
+    host.await_root("socat -u OPEN:/dev/null TCP:127.0.0.1:443", LIMIT);
+    let hash =
+        host.root("nix --extra-experimental-features nix-command hash path /srv/forge/lib 2>/dev/null");
+    let address = "\"type\":\"github\",\"host\":\"localhost\",\"owner\":\"team\",\"repo\":\"lib\"";
+    let lock = format!(
+        "{{\"nodes\":{{\"root\":{{\"inputs\":{{\"lib\":\"lib\"}}}},\"lib\":{{\"flake\":false,\"locked\":{{{address},\"narHash\":\"{hash}\",\"rev\":\"{REVISION}\"}},\"original\":{{{address}}}}}}},\"root\":\"root\",\"version\":7}}\n"
+    );
+    let flake = flake(
+        "inputs.lib = { url = \"github:team/lib?host=localhost\"; flake = false; };",
+        "assert (import \"${all.lib}/default.nix\").word == \"private\"; base",
+    );
+    commit(&host, "v1", &first, &[("flake.nix", &flake), ("flake.lock", &lock)]);
+    refuses(&host, "v1", 12, "could not be evaluated");
+    let file = "/var/lib/nixgate/keys/tokens";
+    host.config_edit_only("[trust]", &format!("access-tokens-file = \"{file}\"\n\n[trust]"));
+    let write = |text: &str, mode: &str| {
+        host.write(file, text);
+        host.root(&format!("chown nixgate: {file}; chmod {mode} {file}"));
+    };
+    write("localhost=s3cret\n", "0640");
+    refuses(&host, "v1", 78, &format!("{file} can be read by others"));
+    write("# the team's\ns3cret\n", "0600");
+    refuses(&host, "v1", 78, "line 2 is no host=token");
+    write("localhost=wrong\n", "0600");
+    refuses(&host, "v1", 12, "could not be evaluated");
+    write("# the team's\nlocalhost=s3cret\n", "0600");
+    let answer = deploys(&host, "v1");
+    assert!(!answer.stderr.contains("s3cret"), "{answer:#?}");
+    host.root("grep -q nix-instantiate /srv/forge/seen");
+    host.root("! grep -q s3cret /srv/forge/seen");
+    host.root("! grep -rq s3cret /var/lib/nixgate --exclude=tokens && ! grep -rq s3cret /var/log");
+    host.root("! journalctl | grep -v 'nsenter\\|bash -c' | grep -q s3cret");
 }

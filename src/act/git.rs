@@ -48,6 +48,11 @@ impl Machine {
 
     /// The ssh command line of fetches: one key, pinned host keys, nothing of a user's.
     pub fn ssh_command(&self) -> String {
+        format!("{} -i {}", self.pinned_ssh("/dev/null"), self.config.source.ssh_key.as_str())
+    }
+
+    /// ssh with these pins, whatever a configuration of ours adds to them.
+    pub(super) fn pinned_ssh(&self, config: &str) -> String {
         let options = [
             "BatchMode=yes",
             "StrictHostKeyChecking=yes",
@@ -66,8 +71,7 @@ impl Machine {
         ]
         .map(|option| format!("-o{option}"))
         .join(" ");
-        let (ssh, key) = (self.platform.path(Program::Ssh), self.config.source.ssh_key.as_str());
-        format!("{ssh} -F /dev/null {options} -i {key}")
+        format!("{} -F {config} {options}", self.platform.path(Program::Ssh))
     }
 
     fn git(&self, args: &[&str]) -> Spec {

@@ -23,6 +23,8 @@ pub mod files;
 pub mod git;
 #[cfg(feature = "host")]
 pub mod inbox;
+#[cfg(feature = "host")]
+pub mod inputs;
 pub mod kernel;
 #[cfg(feature = "host")]
 pub mod keys;

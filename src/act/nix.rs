@@ -1,6 +1,7 @@
 //! Nix, as an untrusted user: evaluation that the repository cannot steer.
 
 use super::git::VERIFIED;
+use super::inputs::Inputs;
 use super::machine::Machine;
 use super::process::{Ended, RunError, Spec, Stdout};
 use crate::decide::config::Language;
@@ -15,7 +16,7 @@ const DERIVATION_ROOT: &str = "/var/lib/nixgate/roots/derivation";
 
 impl Machine {
     /// Whether `flake.lock` locks all that `flake.nix` asks for: exit 0. Only the inputs are evaluated, which are
-    /// literals, and none of them is fetched.
+    /// literals, and what is locked is not fetched.
     ///
     /// `--no-write-lock-file` must never be added: it disables `--no-update-lock-file`, and unlocked inputs
     /// would be resolved from the network now.
@@ -43,7 +44,12 @@ impl Machine {
 
     /// Evaluates the verified commit to a derivation, which is a GC root from its first moment. The evaluator that
     /// knows no `nixConfig` does it, and it knows no cache of evaluations either.
-    pub fn evaluate(&mut self, commit: &Commit, language: Language) -> Result<Ended, RunError> {
+    pub fn evaluate(
+        &mut self,
+        commit: &Commit,
+        language: Language,
+        inputs: &Inputs,
+    ) -> Result<Ended, RunError> {
         let source = &self.config.source;
         let what = evaluation::of(source, language, &self.repository().to_string_lossy(), VERIFIED, commit);
         let import = if source.import_from_derivation { "true" } else { "false" };
@@ -68,7 +74,8 @@ impl Machine {
             "--attr",
             &what.attribute,
         ];
-        let spec = self.confined(Program::NixInstantiate, &args);
+        let mut spec = self.confined(Program::NixInstantiate, &args);
+        spec.env.extend(inputs.environment());
         self.run(spec)
     }
 
@@ -139,9 +146,8 @@ impl Machine {
             ("GIT_CONFIG_NOSYSTEM", "1".to_owned()),
             ("GIT_CONFIG_GLOBAL", "/dev/null".to_owned()),
             ("GIT_TERMINAL_PROMPT", "0".to_owned()),
-            ("GIT_ALLOW_PROTOCOL", "file:https:ssh".to_owned()),
-            ("GIT_SSH_COMMAND", self.ssh_command()),
-            ("GIT_SSH_VARIANT", "ssh".to_owned()),
+            // Our own repository. Where inputs are fetched, there is more.
+            ("GIT_ALLOW_PROTOCOL", "file".to_owned()),
         ]
     }
 

@@ -7,6 +7,7 @@ mod caches;
 mod checks;
 mod health;
 mod host;
+mod inputs;
 mod limits;
 mod probes;
 mod source;
@@ -17,6 +18,7 @@ pub use caches::{CacheKey, CacheUrl};
 pub use checks::{Check, CheckKind, Http, OWN_CHECKS, When};
 pub use health::{Health, UnitPolicies, UnitPolicy};
 pub use host::{Boot, Loader, Sshd};
+pub use inputs::{HostName, InputKey};
 pub use limits::Limits;
 pub use probes::{Endpoint, HttpUrl, Pattern};
 pub use source::{Language, Refs, Signatures, Source, SourceKind, SourceUrl, Trust};
@@ -61,6 +63,8 @@ pub struct Config {
     pub access: Option<Vec<Access>>,
     #[serde(default, rename = "role")]
     pub roles: Vec<Role>,
+    #[serde(default, rename = "input-key")]
+    pub input_keys: Vec<InputKey>,
     #[serde(default)]
     pub limits: Limits,
     #[serde(default)]
@@ -163,6 +167,15 @@ impl Config {
                 doubled(self.checks.iter().map(|c| c.name.as_str()).collect())
                     .map(|name| named("[[check]]", name))
             })
+            .or_else(|| {
+                let hosts = self.input_keys.iter().map(|input| input.host.as_str()).collect();
+                doubled(hosts).map(|host| {
+                    (
+                        format!("\"{host}\""),
+                        "this host stands in two [[input-key]] tables; it has one key".to_owned(),
+                    )
+                })
+            })
     }
 
     /// How long the dead man's switch waits: the limits of all that follows arming, the time that a killed
@@ -240,6 +253,8 @@ mod tests {
             format!("[[access]]\nname = \"timer\"\nkey = \"SHA256:{}\"\nverbs = []\n", "A".repeat(43));
         assert_eq!(error(&taken).0, 2);
         assert!(Config::parse("version = 2").is_err());
+        let keys = "[[input-key]]\nhost = \"h\"\nkey = \"/k\"\n".repeat(2);
+        assert_eq!(error(&keys).0, 5);
         let nix = SMALLEST.replace("flake", "nix") + "file = \"hosts.nix\"\n";
         assert!(Config::parse(&nix).is_ok());
         assert_eq!(Config::parse(&nix.replace("nix\"\nurl", "flake\"\nurl")).unwrap_err().line, 6);

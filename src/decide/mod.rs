@@ -17,6 +17,8 @@ pub mod evaluation;
 pub mod health;
 pub mod identity;
 #[cfg(feature = "host")]
+pub mod inputs;
+#[cfg(feature = "host")]
 pub mod limit;
 #[cfg(feature = "host")]
 pub mod lock;

@@ -36,7 +36,7 @@ pub(super) fn is_authority(text: &str) -> bool {
 }
 
 /// A name or an IPv4 address.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     (1..=253).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         && !text.starts_with(['-', '.'])

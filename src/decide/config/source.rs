@@ -22,6 +22,9 @@ pub struct Source {
     /// Of kind `nix` alone: the file that is evaluated.
     #[serde(default, deserialize_with = "optional_text")]
     pub file: Option<RelativePath>,
+    /// `host=token` lines, for private inputs.
+    #[serde(default, deserialize_with = "optional_text")]
+    pub access_tokens_file: Option<AbsolutePath>,
     /// Whether the evaluation may build and then read what it built.
     #[serde(default)]
     pub import_from_derivation: bool,

@@ -1,6 +1,7 @@
 //! Build: the verified commit into a system of the store, once.
 
 use super::step;
+use crate::act::inputs::InputError;
 use crate::act::machine::{Machine, revision_of};
 use crate::act::process::{Ended, RunError};
 use crate::decide::answer::Code;
@@ -64,8 +65,12 @@ fn locked(machine: &mut Machine, commit: &Commit) -> Result<(), Stop> {
 }
 
 fn evaluate(machine: &mut Machine, commit: &Commit, language: Language) -> Result<StorePath, Stop> {
+    let inputs = machine.inputs().map_err(|error| match error {
+        InputError::NotWritten { .. } => Stop::new(Code::NotWritable, error),
+        error => Stop::new(Code::Misconfigured, error),
+    })?;
     machine.log.line(format_args!("evaluating {commit}"));
-    let ended = in_time("evaluation", machine.evaluate(commit, language))?;
+    let ended = in_time("evaluation", machine.evaluate(commit, language, &inputs))?;
     if !ended.is_success() {
         let why = evaluation::failed(&machine.config, ended.code);
         return Err(Stop::new(Code::BuildFailed, why));
