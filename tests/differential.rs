@@ -394,7 +394,8 @@ fn git_accepts(shop: &Workshop, commit: &str) -> bool {
 /// The steps of `job/source/verify.rs` up to ancestry.
 fn nixgate_accepts(shop: &Workshop, machine: &mut Machine, commit: &str) -> Verdict {
     let id = Commit::parse(commit).unwrap();
-    let raw = machine.commit_object(&id).unwrap().expect("an object");
+    let objects = machine.commit_objects(std::slice::from_ref(&id)).unwrap();
+    let raw = objects.and_then(|mut objects| objects.pop()).expect("an object");
     if !trust::hashes_to(&raw, commit) {
         return Err(trust::Untrusted::WrongBytes(commit.to_owned()).to_string());
     }
@@ -405,7 +406,8 @@ fn nixgate_accepts(shop: &Workshop, machine: &mut Machine, commit: &str) -> Verd
 fn bytes_accepted(shop: &Workshop, machine: &mut Machine, raw: &[u8], id: &str) -> Verdict {
     let say = |error: &dyn std::fmt::Display| error.to_string();
     let signed = trust::split(raw, id).map_err(|e| say(&e))?;
-    trust::not_from_the_future(signed.committed, clock::wall_seconds()).map_err(|e| say(&e))?;
+    let committed = trust::committed(raw).map_err(|e| say(&e))?;
+    trust::not_from_the_future(committed, clock::wall_seconds()).map_err(|e| say(&e))?;
     read_trusted(Path::new(ALLOWED_SIGNERS)).map_err(|e| say(&e))?;
     read_trusted_bytes(Path::new(REVOKED)).map_err(|e| say(&e))?;
     let file = shop.path("signature");

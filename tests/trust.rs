@@ -236,7 +236,7 @@ fn a_signed_tag_vouches_for_nothing_under_any_name() {
     assert_eq!((answer.value("result"), answer.value("commit")), ("unchanged", main.as_str()));
     // The tag in the place of the branch, where git itself would not put it.
     host.root(&format!("echo {tag} >/srv/git/infra.git/refs/heads/main"));
-    place.distrusts("is not signed");
+    place.distrusts("is no commit");
     place.deploys_signed("v1");
     // v1.0 published as v9.9, and a verb that takes its commits from there: there is no such branch.
     host.config_edit_only("[trust]", "[refs]\nswitch = \"v9.9\"\n\n[trust]");

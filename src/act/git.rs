@@ -1,14 +1,15 @@
-//! git, for a repository that may be hostile: every escape hatch shut, and from one place.
+//! git, for a repository that may be hostile: every escape hatch shut, and from one place. What is fetched lies in
+//! [`super::quarantine`] until it is verified; here it is read.
 
 use super::machine::Machine;
 use super::process::{Ended, RunError, Spec, Stdout};
 use crate::decide::privileged::Program;
+use crate::decide::trust;
 use crate::decide::value::{Branch, Commit};
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where an incoming branch lies until its commit is verified.
-const INCOMING: &str = "refs/nixgate/incoming";
 /// The branch that Nix reads the verified commit from.
 pub const VERIFIED: &str = "refs/heads/verified";
 
@@ -18,7 +19,7 @@ pub const KNOWN_HOSTS: &str = "/etc/nixgate/known_hosts";
 const LARGEST_FILE: usize = 1 << 20;
 
 /// Hooks, filters, helpers, redirects, submodules, bundles, passwords and background work: all off.
-const SHUT: [&str; 20] = [
+const SHUT: [&str; 21] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.sshCommand=",
@@ -33,6 +34,8 @@ const SHUT: [&str; 20] = [
     "transfer.bundleURI=false",
     "transfer.credentialsInUrl=die",
     "fetch.recurseSubmodules=false",
+    // One pack for each fetch, however small: one file to limit, and to promote.
+    "fetch.unpackLimit=1",
     "submodule.recurse=false",
     "gc.auto=0",
     "maintenance.auto=false",
@@ -48,7 +51,9 @@ impl Machine {
 
     /// The ssh command line of fetches: one key, pinned host keys, nothing of a user's.
     pub fn ssh_command(&self) -> String {
-        format!("{} -i {}", self.pinned_ssh("/dev/null"), self.config.source.ssh_key.as_str())
+        // Without its key, which a fetch has looked at before, nobody lets us in.
+        let key = self.read_key_path().unwrap_or_else(|| "/dev/null".into());
+        format!("{} -i {}", self.pinned_ssh("/dev/null"), key.display())
     }
 
     /// ssh with these pins, whatever a configuration of ours adds to them.
@@ -74,7 +79,14 @@ impl Machine {
         format!("{} -F {config} {options}", self.platform.path(Program::Ssh))
     }
 
-    fn git(&self, args: &[&str]) -> Spec {
+    /// Where objects are read from: quarantine, while there is one, sees all that the repository has.
+    fn readable(&self) -> PathBuf {
+        let quarantine = self.quarantine();
+        if quarantine.exists() { quarantine } else { self.repository() }
+    }
+
+    /// A git command in a repository of ours; one outside of any ignores it.
+    pub(super) fn git(&self, repository: &Path, args: &[&str]) -> Spec {
         let mut words: Vec<&str> = SHUT.iter().flat_map(|setting| ["-c", setting]).collect();
         words.extend(args);
         let mut spec = self.program(Program::Git, &words, self.config.limits.fetch);
@@ -94,90 +106,85 @@ impl Machine {
             ("GIT_SSH_VARIANT", "ssh"),
         ];
         spec.env.extend(fixed.map(|(name, value)| (name, value.to_owned())));
-        spec.env.push(("GIT_DIR", self.repository().to_string_lossy().into_owned()));
+        spec.env.push(("GIT_DIR", repository.to_string_lossy().into_owned()));
         spec.env.push(("GIT_SSH_COMMAND", self.ssh_command()));
         spec
     }
 
-    fn ask_git(&mut self, args: &[&str]) -> Result<Ended, RunError> {
-        let mut spec = self.git(args);
+    fn ask_git(&mut self, args: &[&str], stdin: String) -> Result<Ended, RunError> {
+        let mut spec = self.git(&self.readable(), args);
         spec.stdout = Stdout::Captured;
+        spec.stdin = stdin.into_bytes();
         self.run(spec)
     }
 
-    /// A bare repository that nixgate made itself: a hostile one's configuration never comes into it.
-    pub fn ensure_repository(&mut self) -> Result<Ended, RunError> {
-        let directory = self.repository();
-        if directory.join("HEAD").exists() {
-            return Ok(Ended { code: 0, stdout: Vec::new() });
-        }
-        self.run(self.git(&["init", "--quiet", "--bare", "--initial-branch=verified"]))
+    /// The bytes of these commit objects, in their order; `None` where one is missing or no commit.
+    pub fn commit_objects(&mut self, commits: &[Commit]) -> Result<Option<Vec<Vec<u8>>>, RunError> {
+        let wanted: String = commits.iter().map(|commit| format!("{commit}\n")).collect();
+        let ended = self.ask_git(&["cat-file", "--batch"], wanted)?;
+        Ok(trust::batch(&ended.stdout, commits).filter(|_| ended.is_success()))
     }
 
-    /// Fetches one branch, whole history, nothing else.
-    pub fn fetch(&mut self, branch: &Branch) -> Result<Ended, RunError> {
-        let url = self.config.source.url.as_str().to_owned();
-        let refspec = format!("+refs/heads/{branch}:{INCOMING}");
-        self.run(self.git(&[
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--no-recurse-submodules",
-            "--no-write-fetch-head",
-            "--no-auto-maintenance",
-            "--atomic",
-            "--force",
-            "--refmap=",
-            &url,
-            &refspec,
-        ]))
-    }
-
-    /// The commit that the fetched branch names; from here on only ids are used.
-    pub fn incoming(&mut self) -> Result<Option<Commit>, RunError> {
-        let name = format!("{INCOMING}^{{commit}}");
-        let ended = self.ask_git(&["rev-parse", "--verify", "--end-of-options", &name])?;
-        Ok(Commit::parse(&ended.text()).ok().filter(|_| ended.is_success()))
-    }
-
-    /// The bytes of a commit object.
-    pub fn commit_object(&mut self, commit: &Commit) -> Result<Option<Vec<u8>>, RunError> {
-        let ended = self.ask_git(&["cat-file", "commit", commit.as_str()])?;
-        Ok(ended.is_success().then_some(ended.stdout))
+    /// What the second commit has in its history, itself included, and the first has not: at most `limit` of them,
+    /// newest first. `None` where one is missing.
+    pub fn commits_since(
+        &mut self,
+        first: &Commit,
+        second: &Commit,
+        limit: usize,
+    ) -> Result<Option<Vec<Commit>>, RunError> {
+        let (limit, without) = (format!("--max-count={limit}"), format!("^{first}"));
+        let ended = self.ask_git(&["rev-list", &limit, second.as_str(), &without], String::new())?;
+        let commits: Option<Vec<Commit>> = ended.text().lines().map(|id| Commit::parse(id).ok()).collect();
+        Ok(commits.filter(|_| ended.is_success()))
     }
 
     /// The bytes of a file as a commit has it; `None` where it has no file of this name, or one above a megabyte.
     /// It can be read as soon as the commit is fetched.
     pub fn file_at(&mut self, commit: &Commit, path: &str) -> Result<Option<Vec<u8>>, RunError> {
-        let ended = self.ask_git(&["cat-file", "blob", &format!("{commit}:{path}")])?;
+        let ended = self.ask_git(&["cat-file", "blob", &format!("{commit}:{path}")], String::new())?;
         Ok((ended.is_success() && ended.stdout.len() <= LARGEST_FILE).then_some(ended.stdout))
     }
 
     /// Whether a commit has a file of this name, whatever its size.
     pub fn has_file(&mut self, commit: &Commit, path: &str) -> Result<bool, RunError> {
-        Ok(self.ask_git(&["cat-file", "-e", &format!("{commit}:{path}")])?.is_success())
+        Ok(self.ask_git(&["cat-file", "-e", &format!("{commit}:{path}")], String::new())?.is_success())
     }
 
     /// Whether the first commit is the second or an ancestor of it. Anything but a clear yes is no.
     pub fn is_ancestor(&mut self, first: &Commit, second: &Commit) -> Result<bool, RunError> {
-        Ok(self.ask_git(&["merge-base", "--is-ancestor", first.as_str(), second.as_str()])?.is_success())
+        if first == second {
+            return Ok(true);
+        }
+        let args = ["merge-base", "--is-ancestor", first.as_str(), second.as_str()];
+        Ok(self.ask_git(&args, String::new())?.is_success())
     }
 
-    /// Gives Nix a branch to read the verified commit from.
+    /// Gives Nix a branch to read the verified commit from, and the next fetch something that is here already.
     pub fn publish(&mut self, commit: &Commit) -> Result<Ended, RunError> {
-        self.run(self.git(&["update-ref", VERIFIED, commit.as_str()]))
+        let repository = self.repository();
+        if commit_at(&repository.join(VERIFIED)).as_ref() == Some(commit) {
+            return Ok(Ended { code: 0, stdout: Vec::new() });
+        }
+        self.run(self.git(&repository, &["update-ref", VERIFIED, commit.as_str()]))
     }
 
-    /// Asks for a branch: what the next deploy will need.
+    /// Asks for a branch: its commit and its name, or nothing. It is what the next deploy will need.
     pub fn ask_source(&self, branch: &Branch, limit: Duration) -> Spec {
         let name = format!("refs/heads/{branch}");
-        let mut spec = self.git(&["ls-remote", "--quiet", self.config.source.url.as_str(), &name]);
+        let args = ["ls-remote", "--quiet", self.config.source.url.as_str(), &name];
+        let mut spec = self.git(&self.repository(), &args);
         spec.stdout = Stdout::Captured;
         spec.limit = limit;
-        spec
+        self.bounded(spec, self.config.limits.fetch_size)
     }
 
     pub fn source_answers(&mut self, branch: &Branch, limit: Duration) -> Result<bool, RunError> {
         Ok(self.run(self.ask_source(branch, limit))?.is_success())
     }
+}
+
+/// The commit in a ref's own file, where git has one.
+pub(super) fn commit_at(reference: &Path) -> Option<Commit> {
+    Commit::parse(fs::read_to_string(reference).ok()?.trim_end()).ok()
 }

@@ -46,14 +46,18 @@ impl Machine {
     /// Everything that the configuration names is there, and nobody else's.
     pub fn inputs(&self) -> Result<Inputs, InputError> {
         let source = &self.config.source;
+        let own = self.read_key_path().map(|key| key.to_string_lossy().into_owned());
         let mut keys = Vec::new();
         for input in &self.config.input_keys {
             secret(&input.key)?;
             keys.push((input.host.as_str(), input.key.as_str()));
         }
         // The source's own host is opened with its own key, where no other is named for it.
-        if source.url.is_ssh() && !keys.iter().any(|(host, _)| *host == source.url.host()) {
-            keys.push((source.url.host(), source.ssh_key.as_str()));
+        let host = source.url.host();
+        if let Some(own) =
+            own.as_deref().filter(|_| source.url.is_ssh() && !keys.iter().any(|(h, _)| *h == host))
+        {
+            keys.push((host, own));
         }
         let tokens = match &source.access_tokens_file {
             None => AccessTokens::default(),

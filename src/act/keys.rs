@@ -1,11 +1,16 @@
-//! ssh-keygen and ssh-keyscan: signatures of commits and manifests, and whether sshd is really ours. Exit codes only, never text.
+//! ssh's keys and programs: the read key, signatures of commits and manifests, and whether sshd is really ours. Of the
+//! programs exit codes only, never text.
 
 use super::machine::Machine;
 use super::process::{OnCancel, RunError, Spec, Stdout};
+use crate::decide::config::ReadKey;
 use crate::decide::manifest;
 use crate::decide::privileged::Program;
+use crate::decide::value::Name;
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub const ALLOWED_SIGNERS: &str = "/etc/nixgate/allowed_signers";
@@ -47,7 +52,53 @@ pub fn verify<'a>(
     ["-Y", "verify", "-n", namespace, "-f", signers, "-I", who, "-s", signature, "-r", revoked]
 }
 
+/// Why there is no key to read the source with.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("the read key {}: {source}; on the host: install -m 0600 -o nixgate -g nixgate KEY {}", path.display(), path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("the read key {} can be read by others than nixgate; on the host: chown nixgate {} && chmod 0600 {}", .0.display(), .0.display(), .0.display())]
+    Open(PathBuf),
+    #[error(
+        "systemd handed over no credential {0}; on the host: systemctl edit nixgate@.service, and below [Service]: LoadCredential={0}:FILE"
+    )]
+    NoCredential(Name),
+}
+
+/// A key that others can read is theirs, too. The group counts unless it is root's: of a credential, which systemd
+/// opens to one account by an ACL, the bits of the group show the ACL.
+pub fn is_private(mode: u32, group: u32) -> bool {
+    mode & 0o007 == 0 && (mode & 0o070 == 0 || group == 0)
+}
+
 impl Machine {
+    /// Where the read key is; `None` for a credential, where systemd hands over none.
+    pub fn read_key_path(&self) -> Option<PathBuf> {
+        match &self.config.source.ssh_key {
+            ReadKey::File(path) => Some(path.as_str().into()),
+            ReadKey::Credential(name) => {
+                let directory = std::env::var("CREDENTIALS_DIRECTORY").ok()?;
+                // It goes into a shell command.
+                let plain = |b: u8| b.is_ascii_alphanumeric() || b"/@._:-".contains(&b);
+                directory.bytes().all(plain).then(|| Path::new(&directory).join(name.as_str()))
+            }
+        }
+    }
+
+    /// The read key is there, and nobody else's.
+    pub fn read_key(&self) -> Result<(), KeyError> {
+        let path = match (self.read_key_path(), &self.config.source.ssh_key) {
+            (Some(path), _) => path,
+            (None, ReadKey::Credential(name)) => return Err(KeyError::NoCredential(name.clone())),
+            (None, ReadKey::File(path)) => path.as_str().into(),
+        };
+        match fs::File::open(&path).and_then(|key| key.metadata()) {
+            Ok(about) if is_private(about.mode(), about.gid()) => Ok(()),
+            Ok(_) => Err(KeyError::Open(path)),
+            Err(source) => Err(KeyError::Unreadable { path, source }),
+        }
+    }
+
     /// Whether somebody who may sign, today, signed exactly this. `signature` is a file of the signature.
     pub fn is_signed_by_allowed(
         &mut self,
@@ -104,4 +155,18 @@ fn host_key() -> Option<(String, String)> {
         let text = fs::read_to_string(format!("/etc/ssh/ssh_host_{kind}_key.pub")).ok()?;
         Some(((*kind).to_owned(), text.split(' ').nth(1)?.trim_end().to_owned()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_private_if_only_its_owner_or_roots_group_can_read_it() {
+        let (nixgate, root) = (993, 0);
+        assert!(is_private(0o100_600, nixgate) && is_private(0o100_400, root) && is_private(0o100_440, root));
+        for (mode, group) in [(0o640, nixgate), (0o604, root), (0o620, nixgate), (0o601, root)] {
+            assert!(!is_private(mode, group), "{mode:o} {group}");
+        }
+    }
 }

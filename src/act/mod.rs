@@ -45,6 +45,8 @@ pub mod probe;
 #[cfg(feature = "host")]
 pub mod process;
 #[cfg(feature = "host")]
+pub mod quarantine;
+#[cfg(feature = "host")]
 pub mod reserve;
 #[cfg(feature = "host")]
 pub mod store;

@@ -21,7 +21,7 @@ pub use host::{Boot, Loader, Sshd};
 pub use inputs::{HostName, InputKey};
 pub use limits::Limits;
 pub use probes::{Endpoint, HttpUrl, Pattern};
-pub use source::{Language, Refs, Signatures, Source, SourceKind, SourceUrl, Trust};
+pub use source::{Language, ReadKey, Refs, Signatures, Source, SourceKind, SourceUrl, Trust};
 pub use trial::{Confirm, ConfirmMode, Revert, WhenRevertFails};
 pub use values::{AbsolutePath, AttributePath, RelativePath, UnitName};
 

@@ -195,9 +195,10 @@ impl HostState {
             }
         }
     }
-    /// What a job made permanent is what everything goes forward from.
+    /// What a job made permanent is what everything goes forward from, and no longer bad.
     pub fn move_anchor(&mut self, record: &Record) {
         self.anchor.clone_from(&record.commit);
+        self.bad.retain(|bad| Some(bad) != record.commit.as_ref());
         if let Some(number) = record.sequence {
             self.sequence = Some(Sequence { number, system: record.new.clone() });
         }

@@ -1,6 +1,8 @@
 //! What a commit object says, read by ourselves: `git verify-commit` fails open in four ways.
 
+use super::value::Commit;
 use sha2::{Digest, Sha256};
+use std::time::Duration;
 
 /// Why a commit is not taken. The text says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -9,7 +11,7 @@ pub enum Untrusted {
         "the bytes of commit {0} do not hash to its id; the repository here is damaged or was tampered with: remove /var/lib/nixgate/repo.git and fetch again"
     )]
     WrongBytes(String),
-    #[error("the object is no commit as git writes one")]
+    #[error("what the branch names is no commit as git writes one; put a commit there, not a tag")]
     Form,
     #[error(
         "the commit is not signed; sign it with an ssh key that stands in /etc/nixgate/allowed_signers (git commit -S, gpg.format ssh)"
@@ -29,6 +31,10 @@ pub enum Untrusted {
     UnknownKind,
     #[error("the commit's date is {0} s in the future of this host's clock; set the clock that is wrong")]
     FromTheFuture(u64),
+    #[error(
+        "the commit is {0} days old, which is more than trust.max-commit-age; put a new signed commit on the branch (git commit --allow-empty -S), or see why the forge shows an old one"
+    )]
+    TooOld(u64),
 }
 
 /// A commit taken apart: what was signed, and the signature over it.
@@ -36,8 +42,22 @@ pub enum Untrusted {
 pub struct Signed {
     pub payload: Vec<u8>,
     pub signature: Vec<u8>,
-    /// Seconds since 1970, as the committer says.
-    pub committed: i64,
+}
+
+/// What `git cat-file --batch` says of these commits: `ID commit LENGTH`, the bytes and a newline, for each. `None`
+/// where it says anything else.
+pub fn batch(said: &[u8], commits: &[Commit]) -> Option<Vec<Vec<u8>>> {
+    let mut rest = said;
+    let mut objects = Vec::with_capacity(commits.len());
+    for commit in commits {
+        let (head, more) = rest.split_at(rest.iter().position(|b| *b == b'\n')?);
+        let head = std::str::from_utf8(head).ok()?;
+        let length: usize = head.strip_prefix(commit.as_str())?.strip_prefix(" commit ")?.parse().ok()?;
+        let (object, more) = more.strip_prefix(b"\n")?.split_at_checked(length)?;
+        objects.push(object.to_vec());
+        rest = more.strip_prefix(b"\n")?;
+    }
+    rest.is_empty().then_some(objects)
 }
 
 /// Whether the bytes of a commit object hash to its id: 40 digits are SHA-1, 64 are SHA-256.
@@ -71,7 +91,6 @@ pub fn split(raw: &[u8], id: &str) -> Result<Signed, Untrusted> {
     let mut payload = Vec::with_capacity(raw.len());
     let mut signature: Option<Vec<u8>> = None;
     let mut inside = false;
-    let mut committed = None;
     for line in header.split_inclusive(|b| *b == b'\n') {
         if let Some(more) = line.strip_prefix(b" ") {
             match &mut signature {
@@ -83,9 +102,6 @@ pub fn split(raw: &[u8], id: &str) -> Result<Signed, Untrusted> {
         inside = line.starts_with(b"gpgsig");
         if !inside {
             payload.extend_from_slice(line);
-            if let Some(rest) = line.strip_prefix(b"committer ") {
-                committed = Some(date(rest).ok_or(Untrusted::Form)?);
-            }
             continue;
         }
         if signature.is_some() {
@@ -96,7 +112,14 @@ pub fn split(raw: &[u8], id: &str) -> Result<Signed, Untrusted> {
     payload.extend_from_slice(body);
     let signature = signature.ok_or(Untrusted::Unsigned)?;
     kind(&signature)?;
-    Ok(Signed { payload, signature, committed: committed.ok_or(Untrusted::Form)? })
+    Ok(Signed { payload, signature })
+}
+
+/// When a commit was made, as it says itself: seconds since 1970.
+pub fn committed(raw: &[u8]) -> Result<i64, Untrusted> {
+    let mut header = raw.split(|b| *b == b'\n').take_while(|line| !line.is_empty());
+    let committer = header.find_map(|line| line.strip_prefix(b"committer "));
+    committer.and_then(date).ok_or(Untrusted::Form)
 }
 
 /// `Name <address> SECONDS ZONE`: the seconds.
@@ -129,6 +152,12 @@ pub fn not_from_the_future(committed: i64, now: u64) -> Result<(), Untrusted> {
     }
 }
 
+/// Signatures say nothing about time: who withholds what is new is seen by the age of what is shown.
+pub fn not_too_old(committed: i64, now: u64, limit: Duration) -> Result<(), Untrusted> {
+    let age = now.saturating_sub(u64::try_from(committed).unwrap_or(0));
+    if age > limit.as_secs() { Err(Untrusted::TooOld(age / 86_400)) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,7 +179,6 @@ mod tests {
             let signed = split(&commit(&format!("{name} {SIGNATURE}encoding x\n")), id).unwrap();
             assert_eq!(signed.payload, commit("encoding x\n"));
             assert_eq!(signed.signature, SIGNATURE.replace("\n ", "\n").into_bytes());
-            assert_eq!(signed.committed, 1_700_000_000);
         }
     }
 
@@ -197,6 +225,39 @@ mod tests {
             hasher.finalize().iter().map(|b| format!("{b:02x}")).collect::<String>()
         };
         assert!(hashes_to(empty, &id) && !hashes_to(b"tree", &id));
+    }
+
+    #[test]
+    fn objects_are_taken_only_as_they_were_asked_for() {
+        let ids = [SHA1, &"f".repeat(40)].map(|id| Commit::parse(id).unwrap());
+        let said = format!("{} commit 3\na\nb\n{} commit 0\n\n", ids[0], ids[1]);
+        assert_eq!(batch(said.as_bytes(), &ids), Some(vec![b"a\nb".to_vec(), Vec::new()]));
+        let id = std::slice::from_ref(&ids[0]);
+        for bad in ["missing", "tag 1\na", "commit 9\na", "commit 1\nab", "commit -1\na", "commit 1\na\nmore"]
+        {
+            assert_eq!(batch(format!("{SHA1} {bad}\n").as_bytes(), id), None, "{bad}");
+        }
+        let (truncated, _) = said.split_at(said.len() - 1);
+        assert_eq!(batch(truncated.as_bytes(), &ids), None);
+        let [first, second] = ids;
+        assert_eq!(batch(said.as_bytes(), &[second, first]), None, "in another order");
+    }
+
+    #[test]
+    fn the_date_is_the_committers_and_not_one_in_the_message() {
+        assert_eq!(committed(&commit("")), Ok(1_700_000_000));
+        assert_eq!(committed(b"tree 0\n\ncommitter A <a> 1 +0000\n"), Err(Untrusted::Form));
+        assert_eq!(committed(b"committer A <a> soon +0000\n\n"), Err(Untrusted::Form));
+    }
+
+    #[test]
+    fn what_is_older_than_the_limit_is_refused_with_its_age() {
+        let day = 86_400;
+        let limit = Duration::from_secs(90 * day);
+        assert_eq!(not_too_old(0, 90 * day, limit), Ok(()));
+        assert_eq!(not_too_old(0, 91 * day, limit), Err(Untrusted::TooOld(91)));
+        assert_eq!(not_too_old(-5, 91 * day, limit), Err(Untrusted::TooOld(91)));
+        assert_eq!(not_too_old(1_000, 0, limit), Ok(()));
     }
 
     #[test]

@@ -145,10 +145,8 @@ pub fn status(machine: &mut Machine, format: Format) -> Result<String, StoreErro
     let reboot = running_system().is_some_and(|s| crate::act::machine::needs_reboot(&s));
     let head = machine.store.audit_head()?;
     let signatures = match machine.config.source.kind {
-        SourceKind::Prebuilt => "manifest".to_owned(),
-        SourceKind::Flake | SourceKind::Nix => {
-            format!("{:?}", machine.config.trust.signatures).to_lowercase()
-        }
+        SourceKind::Prebuilt => "manifest",
+        SourceKind::Flake | SourceKind::Nix => machine.config.trust.signatures.as_str(),
     };
     let sequence = state.sequence.as_ref().map(|sequence| sequence.number);
     let newest = machine.store.jobs()?.last().map(ToString::to_string);
@@ -193,6 +191,12 @@ pub fn status(machine: &mut Machine, format: Format) -> Result<String, StoreErro
             "{mark} generation {} {} {commit} {}\n",
             permanent.generation, permanent.system, permanent.at
         );
+    }
+    if !state.bad.is_empty() {
+        out += "known bad, because their trial failed here; the timer leaves them alone:\n";
+    }
+    for commit in state.bad.iter().rev().take(5) {
+        out += &format!("  {commit}\n");
     }
     out += &format!("signatures {signatures}\nreboot-required {}\n", if reboot { "yes" } else { "no" });
     match job {

@@ -6,7 +6,7 @@ use crate::act::git::KNOWN_HOSTS;
 use crate::act::keys::{ALLOWED_SIGNERS, Namespace, REVOKED};
 use crate::act::machine::Machine;
 use crate::act::store::ROOT;
-use crate::decide::config::{Signatures, SourceKind};
+use crate::decide::config::{ReadKey, Signatures, SourceKind};
 use crate::decide::privileged::{Platform, Program};
 use crate::decide::render::{Content, Rendered, everything};
 use nix::sys::statvfs::{Statvfs, statvfs};
@@ -18,8 +18,11 @@ use std::path::Path;
 pub fn look(report: &mut Report, machine: &Machine) {
     trusted(report, machine);
     if machine.config.source.url.is_ssh() {
-        let key = machine.config.source.ssh_key.as_str();
-        report.found(format!("read key {key}"), source_key(Path::new(key)));
+        let key = &machine.config.source.ssh_key;
+        // A credential exists in the job's unit alone; a fetch says whether it is there.
+        if let ReadKey::File(path) = key {
+            report.found(format!("read key {key}"), source_key(Path::new(path.as_str())));
+        }
     }
     report.found("programs", programs(machine.platform));
     let found = differing(&everything(&machine.config, machine.platform), machine.platform, Path::new("/"));
@@ -42,7 +45,7 @@ fn trusted(report: &mut Report, machine: &Machine) {
                 "whoever may push is root here; set trust.signatures to \"tip\"",
             );
         }
-        Signatures::Tip => {
+        Signatures::Tip | Signatures::EveryCommit => {
             let signers = read_trusted(Path::new(ALLOWED_SIGNERS)).map_err(|error| error.to_string());
             report.found(ALLOWED_SIGNERS, signers.and_then(|text| somebody_signs(&text, namespace)));
             let mend = |error| format!("{error}; an empty file will do: touch {REVOKED}");
@@ -83,12 +86,12 @@ fn source_key(path: &Path) -> Found {
 
 fn programs(platform: Platform) -> Found {
     use Program::{
-        Git, Grep, Nix, NixEnv, NixStore, Nixgate, NixgateJob, Ssh, SshKeygen, SshKeyscan, Sudo, Systemctl,
-        SystemdRun, True,
+        Git, Grep, Nix, NixEnv, NixStore, Nixgate, NixgateJob, Prlimit, Ssh, SshKeygen, SshKeyscan, Sudo,
+        Systemctl, SystemdRun, True,
     };
     let all = [
-        Git, Grep, Nix, NixEnv, NixStore, Nixgate, NixgateJob, Ssh, SshKeygen, SshKeyscan, Sudo, Systemctl,
-        SystemdRun, True,
+        Git, Grep, Nix, NixEnv, NixStore, Nixgate, NixgateJob, Prlimit, Ssh, SshKeygen, SshKeyscan, Sudo,
+        Systemctl, SystemdRun, True,
     ];
     let there =
         |path: &String| fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);

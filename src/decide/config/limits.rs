@@ -10,6 +10,9 @@ use std::time::Duration;
 pub struct Limits {
     #[serde(deserialize_with = "duration")]
     pub fetch: Duration,
+    /// In bytes: the pack of one fetch on disk, and what git takes of memory for it.
+    #[serde(deserialize_with = "size")]
+    pub fetch_size: u64,
     #[serde(deserialize_with = "duration")]
     pub evaluation: Duration,
     /// In bytes, for the evaluating process.
@@ -34,6 +37,7 @@ impl Default for Limits {
         let minutes = |n: u64| Duration::from_secs(n * 60);
         Self {
             fetch: minutes(2),
+            fetch_size: 1 << 30,
             evaluation: minutes(10),
             evaluation_memory: 4 << 30,
             build: minutes(60),

@@ -3,8 +3,10 @@
 use super::super::value::{Branch, Commit, Name};
 use super::caches::{CacheKey, CacheUrl, list};
 use super::probes::is_authority;
-use super::values::{AbsolutePath, AttributePath, FromText, RelativePath, optional_text, text};
+use super::values::{AbsolutePath, AttributePath, FromText, RelativePath, optional_age, optional_text, text};
 use serde::{Deserialize, Deserializer, de::Error as _};
+use std::fmt;
+use std::time::Duration;
 
 /// Where systems come from.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -29,7 +31,7 @@ pub struct Source {
     #[serde(default)]
     pub import_from_derivation: bool,
     #[serde(default = "default_key", deserialize_with = "text")]
-    pub ssh_key: AbsolutePath,
+    pub ssh_key: ReadKey,
     /// Of a prebuilt system.
     #[serde(default, deserialize_with = "list")]
     pub caches: Vec<CacheUrl>,
@@ -89,6 +91,9 @@ pub struct Trust {
     /// No manifest below it is taken.
     #[serde(deserialize_with = "first_sequence")]
     pub first_sequence: Option<u64>,
+    /// Nothing older is taken, by this host's clock: whoever withholds new commits is noticed.
+    #[serde(deserialize_with = "optional_age")]
+    pub max_commit_age: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -96,8 +101,49 @@ pub struct Trust {
 pub enum Signatures {
     /// The commit that is deployed carries a good signature; its signer vouches for the tree.
     Tip,
+    /// So does each commit between the anchor and it, those that a merge brought among them.
+    EveryCommit,
     /// Nothing is checked. It has to be written out, and `status` shows it.
     None,
+}
+
+impl Signatures {
+    /// As the configuration spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tip => "tip",
+            Self::EveryCommit => "every-commit",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Where the private key is that reads the repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadKey {
+    File(AbsolutePath),
+    /// A credential of this name, which systemd hands to the job's unit alone (`LoadCredential=`).
+    Credential(Name),
+}
+
+const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY/";
+
+impl FromText for ReadKey {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text.strip_prefix(CREDENTIALS) {
+            Some(name) => Name::from_text(name).map(Self::Credential),
+            None => AbsolutePath::from_text(text).map(Self::File),
+        }
+    }
+}
+
+impl fmt::Display for ReadKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.write_str(path.as_str()),
+            Self::Credential(name) => write!(f, "{CREDENTIALS}{name}"),
+        }
+    }
 }
 
 /// The address of the repository: `ssh://[user@]host[:port]/path` or `https://host[:port]/path`.
@@ -156,8 +202,8 @@ fn first_sequence<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Err
     super::super::manifest::sequence(u64::deserialize(d)?).map(Some).map_err(D::Error::custom)
 }
 
-fn default_key() -> AbsolutePath {
-    AbsolutePath::fixed("/var/lib/nixgate/keys/source")
+fn default_key() -> ReadKey {
+    ReadKey::File(AbsolutePath::fixed("/var/lib/nixgate/keys/source"))
 }
 impl Default for Refs {
     fn default() -> Self {
@@ -167,7 +213,7 @@ impl Default for Refs {
 }
 impl Default for Trust {
     fn default() -> Self {
-        Self { signatures: Signatures::Tip, first_commit: None, first_sequence: None }
+        Self { signatures: Signatures::Tip, first_commit: None, first_sequence: None, max_commit_age: None }
     }
 }
 

@@ -181,6 +181,7 @@ pub(super) fn units<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<UnitName>, D:
     names.iter().map(|name| UnitName::from_text(name).map_err(D::Error::custom)).collect()
 }
 
+/// Bytes, in binary units.
 pub(super) fn size<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
     let text = String::deserialize(d)?;
     let units = [("M", 20), ("G", 30)];
@@ -215,6 +216,14 @@ pub(super) fn optional_argv<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Ve
     argv(d).map(Some)
 }
 
+/// How old something may be: ages are longer than the times of `[limits]`.
+pub(super) fn optional_age<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
+    match humantime::parse_duration(&String::deserialize(d)?) {
+        Ok(age) if (3_600..=366 * 86_400).contains(&age.as_secs()) => Ok(Some(age)),
+        _ => Err(D::Error::custom("an age is 1h to 366d, written like \"36h\" or \"90d\"")),
+    }
+}
+
 fn argv<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
     let words = Vec::<String>::deserialize(d)?;
     match words.first() {
@@ -227,6 +236,7 @@ fn argv<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Config, EXAMPLE};
     use super::*;
 
     #[test]
@@ -243,6 +253,47 @@ mod tests {
         assert!(RelativePath::parse("nix/hosts/default.nix").is_ok());
         for bad in ["", "/etc/x", "a/../b", "..", "./a", "a//b", "a\"b", "a b", "a${b}"] {
             assert!(RelativePath::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    fn with(key: &str, value: &str) -> Result<Config, String> {
+        let (table, _) = key.split_once('.').unwrap();
+        let rest = key.strip_prefix(table).unwrap().trim_start_matches('.');
+        let (before, after) = EXAMPLE.split_once(&format!("\n[{table}]")).unwrap();
+        let (head, after) = after.split_once('\n').unwrap();
+        let after: String =
+            after.lines().filter(|l| !l.starts_with(&format!("{rest} "))).map(|l| format!("{l}\n")).collect();
+        Config::parse(&format!("{before}\n[{table}]{head}\n{rest} = \"{value}\"\n{after}"))
+            .map_err(|e| e.what)
+    }
+
+    #[test]
+    fn an_age_may_be_longer_than_any_time_and_has_an_end() {
+        let age = with("trust.max-commit-age", "90d").unwrap().trust.max_commit_age;
+        assert_eq!(age, Some(Duration::from_secs(90 * 86_400)));
+        for bad in ["", "90", "59m", "367d", "0s", "-1d"] {
+            assert!(with("trust.max-commit-age", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_size_has_a_binary_unit_and_is_neither_nothing_nor_everything() {
+        assert_eq!(with("limits.fetch-size", "512M").unwrap().limits.fetch_size, 512 << 20);
+        for bad in ["", "512", "1K", "15M", "1025G", "99999999999999G", "-1G", "+1G", "1.5G", "1 G"] {
+            assert!(with("limits.fetch-size", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_read_key_is_a_file_or_a_credential_by_its_plain_name() {
+        let key = |text: &str| with("source.ssh-key", text).map(|config| config.source.ssh_key.to_string());
+        for good in ["/run/keys/source", "$CREDENTIALS_DIRECTORY/source"] {
+            assert_eq!(key(good).unwrap(), good);
+        }
+        for bad in
+            ["$CREDENTIALS_DIRECTORY/../x", "$CREDENTIALS_DIRECTORY/a b", "$HOME/key", "key", "/a b", "/a;b"]
+        {
+            assert!(key(bad).is_err(), "{bad}");
         }
     }
 }

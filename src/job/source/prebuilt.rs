@@ -1,7 +1,7 @@
 //! Prebuilt: a signed manifest on the branch names the system; it is taken from a cache, and nothing is evaluated.
 //! The manifest takes the place of the commit's signature, and its sequence that of ancestry.
 
-use super::fetch::fetch;
+use super::fetch::{fetch, settle};
 use super::step;
 use super::verify::{is_signed, not_known_bad};
 use crate::act::begun::Begun;
@@ -24,8 +24,11 @@ pub fn prebuilt(
     wanted: Option<&Commit>,
 ) -> Result<StorePath, Stop> {
     let tip = fetch(machine, begun, branch, None)?;
-    let manifest = signed(machine, begun, branch, &tip)?;
-    permit(machine, begun, state, &manifest, wanted)?;
+    let manifest = signed(machine, begun, branch, &tip).and_then(|manifest| {
+        permit(machine, begun, state, &manifest, wanted)?;
+        Ok(manifest)
+    });
+    let manifest = settle(machine, &tip, manifest)?;
     take(machine, state, &manifest)
 }
 
@@ -63,7 +66,7 @@ fn permit(
     };
     manifest::judge(manifest, &here).or_stop(Code::NotTrusted)?;
     begun.note_manifest(manifest.commit.as_str(), manifest.sequence);
-    not_known_bad(begun, state, &manifest.commit)?;
+    not_known_bad(machine, begun, state, &manifest.commit)?;
     let until = manifest::written(manifest.not_after);
     machine.log.line(format_args!(
         "the manifest is good until {until}: sequence {}, commit {}",
