@@ -2,19 +2,25 @@
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target};
-use nixgate::decide::config::{CheckKind, Config, ConfigError, EXAMPLE, UnitName};
+use nixgate::decide::config::{
+    CacheKey, CacheUrl, CheckKind, Config, ConfigError, EXAMPLE, Language, SourceKind, UnitName,
+};
+use nixgate::decide::evaluation::{self, Evaluation};
 use nixgate::decide::policy::{TIMER, UNKNOWN, credentials_that_may};
 use nixgate::decide::privileged::{Platform, table};
 use nixgate::decide::render::sudoers;
 use nixgate::decide::request::VERBS;
 use nixgate::decide::tailscale::TailnetName;
-use nixgate::decide::value::Fingerprint;
+use nixgate::decide::value::{Commit, Fingerprint};
 use nixgate_fuzz::{PLANTED, Paths, begin, in_one_line};
 use std::collections::HashSet;
 use std::time::Duration;
 
 const PATHS: Paths = Paths(&[
     "configuration",
+    "flake",
+    "nix",
+    "prebuilt",
     "access by key",
     "access by certificate",
     "access by tailnet",
@@ -24,7 +30,8 @@ const PATHS: Paths = Paths(&[
     "http",
 ]);
 
-/// The example as it is, and with every line of it in use; each of its tables behind what no configuration is without.
+/// The example as it is, and with every line of it in use; each of its tables behind what no configuration is without;
+/// the other kinds of source.
 fn seeds() -> Vec<Vec<u8>> {
     let used: Vec<&str> = EXAMPLE.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect();
     let bare = |lines: &[&str]| -> String {
@@ -37,9 +44,12 @@ fn seeds() -> Vec<Vec<u8>> {
     };
     let tables: Vec<&[&str]> = used.chunk_by(|_, next| !next.starts_with('[')).collect();
     let needed = bare(&tables[..2].concat());
+    let indented: Vec<&str> = EXAMPLE.lines().filter_map(|line| line.strip_prefix("#     ")).collect();
+    let prebuilt = format!("version = 1\n{}", bare(&indented));
     let single = tables[2..].iter().map(|table| needed.clone() + &bare(table));
     [EXAMPLE.to_owned(), bare(&used), include_str!("../../tests/container/config.toml").to_owned()]
         .into_iter()
+        .chain([needed.replace("flake", "nix"), prebuilt])
         .chain(single)
         .map(String::into_bytes)
         .collect()
@@ -105,6 +115,13 @@ fn accepted(config: &Config) {
     source(config.source.url.as_str());
     assert!(is_host(config.source.url.host()));
     assert!(is_path(config.source.ssh_key.as_str()));
+    evaluated(config, Language::Flake);
+    evaluated(config, Language::Nix);
+    PATHS.reached(match config.source.kind {
+        SourceKind::Flake => "flake",
+        SourceKind::Nix => "nix",
+        SourceKind::Prebuilt => "prebuilt",
+    });
     for (verb, _) in VERBS {
         assert!(!config.branch(verb).as_str().starts_with('-'));
     }
@@ -129,6 +146,26 @@ fn source(url: &str) {
             && url.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'\\$`;&|<>?#".contains(&byte)),
         "{url}"
     );
+}
+
+/// What Nix is told has no word that ends a string of it, adds a setting or means more than itself.
+fn evaluated(config: &Config, language: Language) {
+    let commit = Commit::parse(&"0".repeat(40)).expect("a commit");
+    let Evaluation { expression, attribute } =
+        evaluation::of(&config.source, language, "/r.git", "b", &commit);
+    assert!(
+        !expression.contains(['$', '\\', '\n']) && expression.matches('"').count().is_multiple_of(2),
+        "{expression}"
+    );
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-\"".contains(&byte);
+    assert!(attribute.bytes().all(plain) && attribute.matches('"').count().is_multiple_of(2), "{attribute}");
+    let caches = config.source.caches.iter().map(CacheUrl::as_str);
+    for word in caches.chain(config.source.cache_keys.iter().map(CacheKey::as_str)) {
+        assert!(
+            word.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'\\$;,?#@".contains(&byte)),
+            "{word}"
+        );
+    }
 }
 
 fn is_path(text: &str) -> bool {

@@ -31,6 +31,9 @@ const PATHS: Paths = Paths(&[
 ]);
 
 const SYSTEM: &str = "/nix/store/00000000000000000000000000000000-nixos-system-web1-25.11";
+/// Of two units, the first of which should run and does not.
+const SHOWN: &str = "Id=web.service\nNRestarts=0\nLoadState=loaded\nActiveState=inactive\n\
+     WantedBy=multi-user.target\nType=simple\nExecMainCode=1\nExecMainStatus=1\n\nId=flap.service\nNRestarts=2\n";
 const SIGNATURE: &str = "gpgsig -----BEGIN SSH SIGNATURE-----\n U1NI\n -----END SSH SIGNATURE-----\n";
 
 fn seeds() -> Vec<Vec<u8>> {
@@ -52,7 +55,7 @@ fn seeds() -> Vec<Vec<u8>> {
         commit(&format!("mergetag object 0\n type commit\n{SIGNATURE}encoding x\n")),
         commit("gpgsig -----BEGIN PGP SIGNATURE-----\n"),
         commit(""),
-        format!("{}\0{}\0Id=web.service\nNRestarts=0\nLoadState=loaded\nActiveState=inactive\nWantedBy=multi-user.target\nType=simple\nExecMainCode=1\nExecMainStatus=1\n\nId=flap.service\nNRestarts=2\n", units("active"), units("failed")),
+        format!("{}\0{}\0{SHOWN}", units("active"), units("failed")),
         format!("/boot/loader/loader.conf:default nixos-generation-2.conf\n{entry}:options init={SYSTEM}/init loglevel=4\n"),
         format!("/boot/loader/loader.conf:preferred nixos-generation-2\n{entry}:linux init={SYSTEM}/init\n"),
         r#"{"Node":{"Addresses":["100.64.0.7/32"],"Hostinfo":{"OS":"linux"}},"UserProfile":{"LoginName":"alice@example.org"}}"#.to_owned(),
