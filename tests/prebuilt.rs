@@ -286,17 +286,24 @@ fn only_what_a_key_of_the_configuration_signed_is_taken_from_a_cache() {
     host.root(&format!("cp /root/saved {narinfo}"));
     mended(&host, &system);
     // Other bytes than those that were signed.
-    let (system, etc) = cached_in_two(&host, "v5");
+    let (signed, etc) = cached_in_two(&host, "v5");
     let nar = host.root(&format!("echo /srv/cache/$(sed -n 's/^URL: //p' $(/root/ci narinfo {etc}))"));
     host.root(&format!(
         "cp {nar} /root/saved; sed -i s/PasswordAuthentication/PasswordAuthenticatioN/ {nar}"
     ));
-    manifest(&host, &system, 5);
+    manifest(&host, &signed, 5);
     refuses(&host, 12, "could not be taken from source.caches", VERIFIED);
     host.root(&format!("cp /root/saved {nar}"));
-    fetches(&host, &system);
+    fetches(&host, &signed);
+    // Nobody here may put into the store what nobody signed.
+    let (system, _) = cached_in_two(&host, "v6");
+    manifest(&host, &system, 6);
+    host.root("cp /etc/nix/nix.conf /root/named; echo trusted-users = root nixgate >>/etc/nix/nix.conf; /root/ci forget");
+    refuses(&host, 78, "account nixgate is trusted by Nix", VERIFIED);
+    host.root("cp /root/named /etc/nix/nix.conf");
+    mended(&host, &system);
     // Signed, and no system.
-    let no_system = System { path: etc, ..system };
+    let no_system = System { path: etc, ..signed };
     manifest(&host, &no_system, 6);
     refuses(&host, 13, "is no NixOS system", VERIFIED);
     // A cache that the host's nix.conf does not name.

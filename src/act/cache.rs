@@ -62,7 +62,11 @@ impl Machine {
         let mut args = vec!["--store", cache.as_str(), "--no-contents"];
         args.extend((extent == Extent::Closure).then_some("--recursive"));
         let limit = Duration::from_secs(60).min(self.config.limits.build);
-        self.run(self.verification(&args, system, limit)).map(|ended| Proof::of(ended.code))
+        match self.run(self.verification(&args, system, limit)) {
+            // One that is too slow to ask may still serve the daemon.
+            Err(RunError::Deadline { .. }) => Ok(Proof::Damaged),
+            ended => ended.map(|ended| Proof::of(ended.code)),
+        }
     }
 
     /// Whether the whole closure, as it lies in this store, is what somebody with a key of ours signed, byte for byte. That a
