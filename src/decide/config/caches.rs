@@ -67,38 +67,45 @@ pub(super) fn list<'de, T: FromText, D: Deserializer<'de>>(d: D) -> Result<Vec<T
 
 /// What only one kind of source can have, or has to have: the text to look for, and what is wrong with it.
 pub(super) fn contradiction(source: &Source, trust: &Trust) -> Option<(String, String)> {
-    let said = |needle: &str, what: &str| Some((needle.to_owned(), what.to_owned()));
-    let prebuilt = source.kind == SourceKind::Prebuilt;
-    match source.kind {
-        SourceKind::Flake | SourceKind::Prebuilt if source.file.is_some() => {
-            return said(
-                "file",
-                "source.file is for kind = \"nix\"; a flake is evaluated from its flake.nix",
-            );
+    let found = match source.kind {
+        SourceKind::Prebuilt => of_prebuilt(source, trust),
+        SourceKind::Flake if source.file.is_some() => {
+            Some(("file", "a flake is evaluated from its flake.nix; source.file is for kind = \"nix\""))
         }
-        SourceKind::Flake | SourceKind::Nix | SourceKind::Prebuilt => {}
-    }
-    let evaluated = source.attribute.is_some() || source.import_from_derivation;
-    match (prebuilt, source.caches.is_empty(), source.cache_keys.is_empty()) {
-        (true, true, _) => said("\"prebuilt\"", "a prebuilt system is taken from a cache: set source.caches"),
-        (true, _, true) => {
-            said("\"prebuilt\"", "a prebuilt system is proven by its cache's key: set source.cache-keys")
+        SourceKind::Flake | SourceKind::Nix if !source.caches.is_empty() => {
+            Some(("caches", "the host builds by itself; source.caches is for kind = \"prebuilt\""))
         }
-        (false, false, _) => {
-            said("caches", "the host builds by itself; source.caches is for kind = \"prebuilt\"")
+        SourceKind::Flake | SourceKind::Nix if !source.cache_keys.is_empty() => {
+            Some(("cache-keys", "the host builds by itself; source.cache-keys is for kind = \"prebuilt\""))
         }
-        (false, _, false) => {
-            said("cache-keys", "the host builds by itself; source.cache-keys is for kind = \"prebuilt\"")
-        }
-        _ if prebuilt && evaluated => said(
-            "\"prebuilt\"",
-            "nothing is evaluated for a prebuilt system: remove source.attribute and source.import-from-derivation",
-        ),
-        _ if prebuilt && trust.signatures != Signatures::Tip => said(
-            "signatures",
-            "what counts for a prebuilt system is its manifest, which is always signed: remove trust.signatures",
-        ),
-        _ => None,
+        SourceKind::Flake | SourceKind::Nix => None,
+    };
+    found.map(|(needle, what)| (needle.to_owned(), what.to_owned()))
+}
+
+/// What would be set without having a meaning is an error, above all where it seems to protect from something.
+fn of_prebuilt(source: &Source, trust: &Trust) -> Option<(&'static str, &'static str)> {
+    let kind = "\"prebuilt\"";
+    let evaluated = source.attribute.is_some()
+        || source.file.is_some()
+        || source.import_from_derivation
+        || source.access_tokens_file.is_some();
+    if source.caches.is_empty() {
+        Some((kind, "a prebuilt system is taken from a cache: set source.caches"))
+    } else if source.cache_keys.is_empty() {
+        Some((kind, "a prebuilt system is proven by its cache's key: set source.cache-keys"))
+    } else if evaluated {
+        let what = "nothing is evaluated for a prebuilt system: remove attribute, file, import-from-derivation and access-tokens-file from [source]";
+        Some((kind, what))
+    } else if trust.signatures != Signatures::Tip {
+        let what = "what counts for a prebuilt system is its manifest, which is always signed: remove trust.signatures";
+        Some(("signatures", what))
+    } else if trust.max_commit_age.is_some() {
+        let what =
+            "a prebuilt system is as old as its manifest says (not-after): remove trust.max-commit-age";
+        Some(("max-commit-age", what))
+    } else {
+        None
     }
 }
 
@@ -172,6 +179,10 @@ mod tests {
         refused("prebuilt", "", "line 3", "set source.caches");
         refused("prebuilt", caches, "line 3", "set source.cache-keys");
         refused("prebuilt", &format!("{both}[trust]\nsignatures = \"none\"\n"), "line 9", "always signed");
+        refused("prebuilt", &format!("{both}[trust]\nmax-commit-age = \"9d\"\n"), "line 9", "not-after");
+        for evaluated in ["file = \"a.nix\"", "attribute = \"a\"", "import-from-derivation = true"] {
+            refused("prebuilt", &format!("{both}{evaluated}\n"), "line 3", "nothing is evaluated");
+        }
         refused("flake", caches, "line 6", "builds by itself");
         refused("flake", &keys, "line 6", "builds by itself");
     }

@@ -29,6 +29,7 @@ pub fn prebuilt(
         Ok(manifest)
     });
     let manifest = settle(machine, &tip, manifest)?;
+    begun.enter(&machine.store, State::Verified).or_stop(Code::NotWritable)?;
     take(machine, state, &manifest)
 }
 
@@ -72,7 +73,7 @@ fn permit(
         "the manifest is good until {until}: sequence {}, commit {}",
         manifest.sequence, manifest.commit
     ));
-    begun.enter(&machine.store, State::Verified).or_stop(Code::NotWritable)
+    Ok(())
 }
 
 /// Taken and proven once: while the root stays, the signatures under the same keys do too.
