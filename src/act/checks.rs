@@ -8,23 +8,26 @@ use crate::decide::privileged::Program;
 use crate::decide::units::SHOWN;
 use std::time::Duration;
 
+/// How long PID 1 may take to answer.
+pub const LOOK: Duration = Duration::from_secs(20);
+
 impl Machine {
     /// All units and their states, in one answer of PID 1's.
-    pub fn list_units(&self, limit: Duration) -> Spec {
+    pub fn list_units(&self) -> Spec {
         let args = ["list-units", "--all", "--output=json", "--no-pager"];
-        harmless(self.program(Program::Systemctl, &args, limit))
+        harmless(self.program(Program::Systemctl, &args, LOOK))
     }
 
     /// What more there is to know of some: their names come last.
-    pub fn show_units(&self, limit: Duration) -> Spec {
-        harmless(self.program(Program::Systemctl, &["show", SHOWN, "--no-pager", "--"], limit))
+    pub fn show_units(&self) -> Spec {
+        harmless(self.program(Program::Systemctl, &["show", SHOWN, "--no-pager", "--"], LOOK))
     }
 
     /// One of the operator's checks; what it prints stands in the log behind its name.
     pub fn ask_check(&self, check: &Check) -> Ask {
         let mut spec = match &check.kind {
             CheckKind::Tcp(endpoint) => return Ask::Connect(endpoint.clone()),
-            CheckKind::Unit(_) => return Ask::Run(self.list_units(check.timeout)),
+            CheckKind::Unit(_) => return Ask::Run(self.list_units()),
             CheckKind::Http(http) => self.curl(http, check.timeout),
             CheckKind::Command(argv) => {
                 let mut spec = self.program(Program::True, &[], check.timeout);

@@ -108,6 +108,7 @@ struct Open {
 #[derive(Debug)]
 struct Try {
     members: Vec<usize>,
+    limit: Duration,
     until: Instant,
     what: Started,
 }
@@ -167,24 +168,26 @@ impl<'a> Round<'a> {
         tries.chain(due).min().unwrap_or(self.deadline).min(self.deadline)
     }
 
-    /// Starts what is due. Questions that ask the same are asked once.
+    /// Starts what is due. Questions that ask the same are asked once, with the longest of their limits.
     fn start_due(&mut self, judge: &mut impl Judge) -> ControlFlow<()> {
         let now = Instant::now();
-        let mut groups: Vec<(&'a Question, Vec<usize>)> = Vec::new();
+        let mut groups: Vec<(&'a Ask, Duration, Vec<usize>)> = Vec::new();
         for (index, (open, question)) in self.open.iter_mut().zip(self.questions).enumerate() {
             if open.due.is_none_or(|due| due > now) {
                 continue;
             }
             open.due = None;
             open.tries += 1;
-            let same = |other: &Question| (&other.ask, other.limit) == (&question.ask, question.limit);
-            match groups.iter_mut().find(|(other, _)| same(other)) {
-                Some((_, members)) => members.push(index),
-                None => groups.push((question, vec![index])),
+            match groups.iter_mut().find(|(ask, ..)| **ask == question.ask) {
+                Some((_, limit, members)) => {
+                    *limit = question.limit.max(*limit);
+                    members.push(index);
+                }
+                None => groups.push((&question.ask, question.limit, vec![index])),
             }
         }
-        for (question, members) in groups {
-            self.start(&question.ask, question.limit, members, judge)?;
+        for (ask, limit, members) in groups {
+            self.start(ask, limit, members, judge)?;
         }
         ControlFlow::Continue(())
     }
@@ -204,7 +207,7 @@ impl<'a> Round<'a> {
                 Err(error) => return self.answer(&members, Answer::Nothing(&error.to_string()), judge),
             },
         };
-        self.tries.insert(number, Try { members, until, what });
+        self.tries.insert(number, Try { members, limit, until, what });
         ControlFlow::Continue(())
     }
 
@@ -238,9 +241,8 @@ impl<'a> Round<'a> {
             self.tries.iter().filter(|(_, started)| started.until <= now).map(|(n, _)| *n).collect();
         for number in late {
             // Taken out of the map it is stopped.
-            let Some(Try { members, .. }) = self.tries.remove(&number) else { continue };
-            let limit = members.first().and_then(|index| self.questions.get(*index)).map(|q| q.limit);
-            let why = format!("no answer within {} s", limit.unwrap_or_default().as_secs());
+            let Some(Try { members, limit, .. }) = self.tries.remove(&number) else { continue };
+            let why = format!("no answer within {} s", limit.as_secs());
             self.answer(&members, Answer::Nothing(&why), judge)?;
         }
         ControlFlow::Continue(())

@@ -181,7 +181,9 @@ mod tests {
         assert!(answers_as(&any, 28, b"half\n200").is_err(), "cut off");
         assert!(answers_as(&any, 0, b"").is_err());
         let ok = http("body = \"^ok$\"\nstatus = 203");
-        assert_eq!(answers_as(&ok, 0, b"ok\n203"), Ok(()));
+        for good in [&b"ok\n203"[..], b"ok\n\n203", b"state:\nok\n203"] {
+            assert_eq!(answers_as(&ok, 0, good), Ok(()));
+        }
         assert!(answers_as(&ok, 0, b"not ok\n203").is_err());
         // A body cannot speak for the status.
         assert!(answers_as(&ok, 0, b"ok\n203\n500").is_err());

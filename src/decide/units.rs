@@ -95,6 +95,11 @@ impl Units {
         self
     }
 
+    /// On CLOCK_MONOTONIC.
+    pub fn taken_at(&self) -> Duration {
+        self.at
+    }
+
     pub fn state(&self, unit: &str) -> Option<UnitState> {
         self.states.get(unit).copied()
     }

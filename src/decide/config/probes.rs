@@ -62,14 +62,15 @@ impl HttpUrl {
     }
 }
 
-/// A regular expression that is looked for in an answer. Its search takes time in proportion to the answer,
+/// A regular expression that is looked for in an answer; `^` and `$` are the ends of a line. Its search takes time in proportion to the answer,
 /// whatever either of them is.
 #[derive(Debug, Clone)]
 pub struct Pattern(regex_lite::Regex);
 
 impl Pattern {
     fn parse(text: &str) -> Result<Self, String> {
-        regex_lite::Regex::new(text).map(Self).map_err(|error| format!("not a regular expression: {error}"))
+        let lines = regex_lite::RegexBuilder::new(text).multi_line(true).build();
+        lines.map(Self).map_err(|error| format!("not a regular expression: {error}"))
     }
     pub fn occurs_in(&self, text: &str) -> bool {
         self.0.is_match(text)

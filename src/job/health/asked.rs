@@ -1,5 +1,6 @@
 //! What is asked of a host to know whether it is well: nixgate's own questions and the operator's checks.
 
+use crate::act::checks::LOOK;
 use crate::act::keys::shows_key;
 use crate::act::machine::Machine;
 use crate::act::probe::{Answer, Ask, Question, Step};
@@ -39,19 +40,16 @@ pub enum What {
 /// What the table calls nixgate's own.
 pub const OWN_KIND: &str = "built-in";
 
-/// How long one of nixgate's own questions may take.
-const OWN: Duration = Duration::from_secs(20);
-
 impl Asked {
     fn own(name: &str, what: What, spec: Spec, retries: u8) -> Self {
         let ask = Ask::Run(spec);
-        let question = Question { ask, limit: OWN, retries, interval: Duration::from_secs(1) };
+        let question = Question { ask, limit: LOOK, retries, interval: Duration::from_secs(1) };
         Self { name: name.to_owned(), kind: OWN_KIND, what, question }
     }
 
     pub fn units(machine: &Machine) -> Self {
-        let show = machine.show_units(OWN);
-        Self::own("units", What::Units { show }, machine.list_units(OWN), 0)
+        let show = machine.show_units();
+        Self::own("units", What::Units { show }, machine.list_units(), 0)
     }
 
     /// The rules in force have to let us make the system permanent.
@@ -62,13 +60,13 @@ impl Asked {
 
     /// `None`: this host has no key that could be shown.
     pub fn ssh(machine: &Machine) -> Option<Self> {
-        let (spec, key) = machine.ask_sshd(OWN)?;
+        let (spec, key) = machine.ask_sshd(LOOK)?;
         let spec = Spec { rights: Rights::NeverMore, ..spec };
         Some(Self::own("ssh", What::Ssh(key), spec, 1))
     }
 
     pub fn source(machine: &Machine, branch: &Branch) -> Self {
-        let spec = machine.ask_source(branch, OWN);
+        let spec = machine.ask_source(branch, LOOK);
         let spec = Spec { rights: Rights::NeverMore, label: Some("check source".to_owned()), ..spec };
         Self::own("source", What::Success, spec, 1)
     }
