@@ -52,12 +52,12 @@ pub fn verify<'a>(
     ["-Y", "verify", "-n", namespace, "-f", signers, "-I", who, "-s", signature, "-r", revoked]
 }
 
-/// Why there is no key to read the source with.
+/// Why there is no key to read a repository with.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    #[error("the read key {}: {source}; on the host: install -m 0600 -o nixgate -g nixgate KEY {}", path.display(), path.display())]
+    #[error("{}: {source}; on the host: install -m 0600 -o nixgate -g nixgate FILE {}", path.display(), path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("the read key {} can be read by others than nixgate; on the host: chown nixgate {} && chmod 0600 {}", .0.display(), .0.display(), .0.display())]
+    #[error("{} can be read by others than nixgate; on the host: chown nixgate {} && chmod 0600 {}", .0.display(), .0.display(), .0.display())]
     Open(PathBuf),
     #[error(
         "systemd handed over no credential {0}; on the host: systemctl edit nixgate@.service, and below [Service]: LoadCredential={0}:FILE"
@@ -71,32 +71,43 @@ pub fn is_private(mode: u32, group: u32) -> bool {
     mode & 0o007 == 0 && (mode & 0o070 == 0 || group == 0)
 }
 
-impl Machine {
-    /// Where the read key is; `None` for a credential, where systemd hands over none.
-    pub fn read_key_path(&self) -> Option<PathBuf> {
-        match &self.config.source.ssh_key {
-            ReadKey::File(path) => Some(path.as_str().into()),
-            ReadKey::Credential(name) => {
-                let directory = std::env::var("CREDENTIALS_DIRECTORY").ok()?;
-                // It goes into a shell command.
-                let plain = |b: u8| b.is_ascii_alphanumeric() || b"/@._:-".contains(&b);
-                directory.bytes().all(plain).then(|| Path::new(&directory).join(name.as_str()))
-            }
+/// Where a key is; `None` for a credential, where systemd hands over none.
+fn path_of(key: &ReadKey) -> Option<PathBuf> {
+    match key {
+        ReadKey::File(path) => Some(path.as_str().into()),
+        ReadKey::Credential(name) => {
+            let directory = std::env::var("CREDENTIALS_DIRECTORY").ok()?;
+            // It goes into a shell command.
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b"/@._:-".contains(&b);
+            directory.bytes().all(plain).then(|| Path::new(&directory).join(name.as_str()))
         }
+    }
+}
+
+/// A key, or another secret, that is there and nobody else's.
+pub fn private(key: &ReadKey) -> Result<(PathBuf, fs::File), KeyError> {
+    let path = match (path_of(key), key) {
+        (Some(path), _) => path,
+        (None, ReadKey::Credential(name)) => return Err(KeyError::NoCredential(name.clone())),
+        (None, ReadKey::File(path)) => path.as_str().into(),
+    };
+    let opened = fs::File::open(&path).and_then(|file| file.metadata().map(|about| (file, about)));
+    match opened {
+        Ok((file, about)) if is_private(about.mode(), about.gid()) => Ok((path, file)),
+        Ok(_) => Err(KeyError::Open(path)),
+        Err(source) => Err(KeyError::Unreadable { path, source }),
+    }
+}
+
+impl Machine {
+    /// Where the read key is.
+    pub fn read_key_path(&self) -> Option<PathBuf> {
+        path_of(&self.config.source.ssh_key)
     }
 
     /// The read key is there, and nobody else's.
     pub fn read_key(&self) -> Result<(), KeyError> {
-        let path = match (self.read_key_path(), &self.config.source.ssh_key) {
-            (Some(path), _) => path,
-            (None, ReadKey::Credential(name)) => return Err(KeyError::NoCredential(name.clone())),
-            (None, ReadKey::File(path)) => path.as_str().into(),
-        };
-        match fs::File::open(&path).and_then(|key| key.metadata()) {
-            Ok(about) if is_private(about.mode(), about.gid()) => Ok(()),
-            Ok(_) => Err(KeyError::Open(path)),
-            Err(source) => Err(KeyError::Unreadable { path, source }),
-        }
+        private(&self.config.source.ssh_key).map(drop)
     }
 
     /// Whether somebody who may sign, today, signed exactly this. `signature` is a file of the signature.

@@ -54,9 +54,8 @@ impl Machine {
         let what = evaluation::of(source, language, &self.repository().to_string_lossy(), VERIFIED, commit);
         let import = if source.import_from_derivation { "true" } else { "false" };
         let args = [
-            "--option",
-            "experimental-features",
-            "nix-command flakes",
+            "--extra-experimental-features",
+            "flakes",
             "--option",
             "pure-eval",
             "true",

@@ -86,12 +86,27 @@ fn source_key(path: &Path) -> Found {
 
 fn programs(platform: Platform) -> Found {
     use Program::{
-        Git, Grep, Nix, NixEnv, NixStore, Nixgate, NixgateJob, Prlimit, Ssh, SshKeygen, SshKeyscan, Sudo,
-        Systemctl, SystemdRun, True,
+        Choom, Git, Grep, Nix, NixEnv, NixInstantiate, NixStore, Nixgate, NixgateJob, Prlimit, Ssh,
+        SshKeygen, SshKeyscan, Sudo, Systemctl, SystemdRun, True,
     };
     let all = [
-        Git, Grep, Nix, NixEnv, NixStore, Nixgate, NixgateJob, Prlimit, Ssh, SshKeygen, SshKeyscan, Sudo,
-        Systemctl, SystemdRun, True,
+        Choom,
+        Git,
+        Grep,
+        Nix,
+        NixEnv,
+        NixInstantiate,
+        NixStore,
+        Nixgate,
+        NixgateJob,
+        Prlimit,
+        Ssh,
+        SshKeygen,
+        SshKeyscan,
+        Sudo,
+        Systemctl,
+        SystemdRun,
+        True,
     ];
     let there =
         |path: &String| fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);

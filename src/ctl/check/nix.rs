@@ -2,6 +2,8 @@
 
 use super::Report;
 use crate::act::accounts::groups_of;
+use crate::act::inputs::InputError;
+use crate::act::keys::KeyError;
 use crate::act::machine::Machine;
 use crate::decide::builder::{ACCOUNTS, Settings, sandboxed, untrusted, untrusted_by_daemon};
 use crate::decide::config::{Source, SourceKind};
@@ -59,5 +61,21 @@ fn caches_answer(report: &mut Report, machine: &mut Machine) {
 pub fn look_as_account(report: &mut Report, machine: &mut Machine) {
     let found = machine.word_of_daemon().and_then(|word| untrusted_by_daemon(&word));
     report.found("the Nix daemon answers nixgate and does not trust it", found);
+    if machine.config.source.kind.language().is_some() {
+        inputs(report, machine);
+    }
     caches_answer(report, machine);
+}
+
+fn inputs(report: &mut Report, machine: &Machine) {
+    let what = "keys and tokens of private inputs";
+    match machine.inputs() {
+        Err(InputError::Key(KeyError::NoCredential(name))) => {
+            report.warn(
+                what,
+                format_args!("the credential {name} exists in the job's unit alone; a build looks at it"),
+            );
+        }
+        found => report.found(what, found.map(drop)),
+    }
 }

@@ -1,7 +1,8 @@
 //! `[[input-key]]`: keys that open the repositories of private inputs.
 
 use super::probes::is_host;
-use super::values::{AbsolutePath, FromText, text};
+use super::source::ReadKey;
+use super::values::{FromText, text};
 use serde::Deserialize;
 
 /// The key for one host.
@@ -11,7 +12,7 @@ pub struct InputKey {
     #[serde(deserialize_with = "text")]
     pub host: HostName,
     #[serde(deserialize_with = "text")]
-    pub key: AbsolutePath,
+    pub key: ReadKey,
 }
 
 /// A host as the addresses of inputs call it.

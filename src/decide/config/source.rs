@@ -26,7 +26,7 @@ pub struct Source {
     pub file: Option<RelativePath>,
     /// `host=token` lines, for private inputs.
     #[serde(default, deserialize_with = "optional_text")]
-    pub access_tokens_file: Option<AbsolutePath>,
+    pub access_tokens_file: Option<ReadKey>,
     /// Whether the evaluation may build and then read what it built.
     #[serde(default)]
     pub import_from_derivation: bool,
