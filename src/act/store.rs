@@ -70,9 +70,15 @@ impl Store {
         files::lock(&path).map_err(io_at(&path))
     }
 
+    /// A job that it names and that nobody could find is refused like anything else that nixgate did not write:
+    /// taken for none, a transaction would be forgotten.
     pub fn state(&self) -> Result<HostState, StoreError> {
         let path = self.path("state.json");
-        Ok(read_record(&path)?.unwrap_or_default())
+        let state: HostState = read_record(&path)?.unwrap_or_default();
+        match state.job.as_deref().map(JobId::parse).transpose() {
+            Ok(_) => Ok(state),
+            Err(wrong) => Err(StoreError::Record { path, source: wrong.into() }),
+        }
     }
     pub fn write_state(&self, state: &HostState) -> Result<(), StoreError> {
         self.write_file(&self.path("state.json"), state)
@@ -154,5 +160,29 @@ fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>,
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io_at(path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_names_no_job_of_ours_is_refused_and_not_taken_for_idle() {
+        let root = std::env::temp_dir().join(format!("nixgate-state-{}", std::process::id()));
+        fs::create_dir_all(&root).unwrap();
+        let store = Store::new(&root);
+        let named = |job: Option<&str>| HostState { job: job.map(str::to_owned), ..HostState::default() };
+        for good in [None, Some("1-00ff00ff")] {
+            store.write_state(&named(good)).unwrap();
+            assert_eq!(store.state().unwrap().job.as_deref(), good);
+        }
+        for bad in ["", "1", "../../etc", "1-00FF00FF"] {
+            store.write_state(&named(Some(bad))).unwrap();
+            let Err(StoreError::Record { source: RecordError::Job(_), .. }) = store.state() else {
+                panic!("{bad:?}")
+            };
+        }
+        fs::remove_dir_all(&root).unwrap();
     }
 }

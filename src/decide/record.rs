@@ -218,6 +218,8 @@ pub enum RecordError {
     Form(#[from] serde_json::Error),
     #[error("it is of version {0}, which this nixgate does not know")]
     Version(u64),
+    #[error("the job in progress that it names is {0}")]
+    Job(#[from] super::value::ValueError),
 }
 
 /// Reads one of the files above; the version is looked at first.
