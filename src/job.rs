@@ -11,6 +11,7 @@ mod preflight;
 mod recover;
 mod revert;
 mod source;
+mod status;
 mod trial;
 
 use crate::act::begun::{Begun, audit_event};
@@ -106,7 +107,7 @@ fn answer(platform: Platform, channel: OwnedFd) -> Answered {
     let identity = authorized.identity().clone();
     match authorized.request().clone() {
         Request::Status(format) => {
-            let said = answers::status(&mut machine, format).or_stop(Code::NotWritable);
+            let said = status::status(&mut machine, format).or_stop(Code::NotWritable);
             reply(channel, said.map(|text| (text, String::new())))
         }
         Request::Confirm(job) => {

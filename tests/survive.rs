@@ -84,6 +84,7 @@ fn a_job_killed_during_a_trial_is_reverted_by_the_timer_alone() {
 #[track_caller]
 fn the_timer_alone_reverts(fault: &str) {
     let host = quick();
+    host.config_edit_only("[confirm]", "[preflight]\nlock-out = \"allow\"\n\n[confirm]");
     let before = host.triple();
     host.commit("v1", &Commit::signed().fault(fault));
     let answer = host.ssh(&["switch"]).expect(21);
@@ -100,7 +101,7 @@ fn a_candidate_that_breaks_sudo_is_reverted_by_the_timer_alone() {
 }
 
 #[test]
-fn a_candidate_without_nixgate_is_reverted_by_the_timer_alone() {
+fn a_candidate_without_nixgate_that_is_tried_all_the_same_is_reverted_by_the_timer_alone() {
     the_timer_alone_reverts("no-nixgate");
 }
 

@@ -18,6 +18,11 @@ pub fn wall() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
+/// The same, of a moment to come.
+pub fn wall_in(time: Duration) -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now() + time).to_string()
+}
+
 /// Seconds since 1970.
 pub fn wall_seconds() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs())

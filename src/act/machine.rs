@@ -12,7 +12,6 @@ use crate::decide::record::Triple;
 use crate::decide::value::StorePath;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 /// Everything that a job works with.
@@ -173,18 +172,6 @@ pub fn profile_system() -> Option<(StorePath, u32)> {
     let link = fs::read_link(SYSTEM).ok()?;
     let number = link.file_name()?.to_str()?.strip_prefix("system-")?.strip_suffix("-link")?;
     Some((system_at(SYSTEM)?, number.parse().ok()?))
-}
-
-/// Whether what runs needs a restart to be wholly in force: kernel, initrd, modules, parameters or systemd of
-/// the booted system are others than those of this one.
-pub fn needs_reboot(system: &StorePath) -> bool {
-    let differs = |name: &str| {
-        let target = |root: &Path| fs::canonicalize(root.join(name)).ok();
-        target(Path::new("/run/booted-system")) != target(Path::new(system.as_str()))
-    };
-    let parameters = |root: &str| fs::read(Path::new(root).join("kernel-params")).ok();
-    ["kernel", "initrd", "kernel-modules", "systemd"].into_iter().any(differs)
-        || parameters("/run/booted-system") != parameters(system.as_str())
 }
 
 /// The commit that a system says it was made from, where it says so.

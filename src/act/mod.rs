@@ -49,8 +49,12 @@ pub mod quarantine;
 #[cfg(feature = "host")]
 pub mod reserve;
 #[cfg(feature = "host")]
+pub mod space;
+#[cfg(feature = "host")]
 pub mod store;
 pub mod syslog;
+#[cfg(feature = "host")]
+pub mod system;
 #[cfg(feature = "host")]
 pub mod tailscale;
 #[cfg(feature = "host")]

@@ -9,6 +9,7 @@ mod health;
 mod host;
 mod inputs;
 mod limits;
+mod preflight;
 mod probes;
 mod source;
 mod trial;
@@ -20,6 +21,7 @@ pub use health::{Health, UnitPolicies, UnitPolicy};
 pub use host::{Boot, Loader, Sshd};
 pub use inputs::{HostName, InputKey};
 pub use limits::Limits;
+pub use preflight::{Bytes, LockOut, Preflight, Space, WhenImpossible, WhenNeeded};
 pub use probes::{Endpoint, HttpUrl, Pattern};
 pub use source::{Language, ReadKey, Refs, Signatures, Source, SourceKind, SourceUrl, Trust};
 pub use trial::{Confirm, ConfirmMode, Revert, WhenRevertFails};
@@ -67,6 +69,10 @@ pub struct Config {
     pub input_keys: Vec<InputKey>,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default)]
+    pub space: Space,
+    #[serde(default)]
+    pub preflight: Preflight,
     #[serde(default)]
     pub confirm: Confirm,
     #[serde(default)]
@@ -182,10 +188,7 @@ impl Config {
     /// activation gets to end, and 30 s. Whoever is slower than that loses the race, which PID 1 decides.
     pub fn dead_man(&self) -> Duration {
         let limits = &self.limits;
-        let confirm = match self.confirm.mode {
-            ConfirmMode::Health => Duration::ZERO,
-            ConfirmMode::Required => limits.confirm,
-        };
+        let confirm = if self.confirm.is_ever_required() { limits.confirm } else { Duration::ZERO };
         let stop = Duration::from_secs(super::privileged::STOP_SECONDS);
         limits.activation + stop + limits.health + confirm + Duration::from_secs(30)
     }
@@ -286,5 +289,9 @@ mod tests {
         assert!(config.dead_man() >= limits.activation + limits.health + Duration::from_secs(30));
         let required = Config::parse(&format!("{SMALLEST}[confirm]\nmode = \"required\"\n")).unwrap();
         assert_eq!(required.dead_man(), config.dead_man() + limits.confirm);
+        let one_verb = Config::parse(&format!("{SMALLEST}[confirm]\ntest = \"required\"\n")).unwrap();
+        assert_eq!(one_verb.dead_man(), required.dead_man(), "the row is one for all verbs");
+        assert_eq!(one_verb.confirm.of(Verb::Test), ConfirmMode::Required);
+        assert_eq!(one_verb.confirm.of(Verb::Switch), ConfirmMode::Health);
     }
 }

@@ -81,6 +81,30 @@ fn certificate(kind: &str, algorithm: &Algorithm, base64: &str) -> ssh_key::Resu
 
 const USER_CERTIFICATE: u32 = 1;
 
+/// A line of an authorized_keys file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    Key(Fingerprint),
+    /// Whoever this key has signed for (`cert-authority`).
+    Authority(Fingerprint),
+}
+
+/// The keys of an authorized_keys file, or of one that `TrustedUserCAKeys` names. A line that is not understood lists nobody.
+pub fn listed_keys(text: &str) -> Vec<Listed> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    lines.filter_map(listed_key).collect()
+}
+
+/// Options come first and may hold spaces in quotes, so the key is the first pair of words that is one.
+fn listed_key(line: &str) -> Option<Listed> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let key = words.windows(2).find_map(|pair| PublicKey::from_openssh(&pair.join(" ")).ok())?;
+    let options = words.iter().take_while(|word| Algorithm::new(word).is_err());
+    let is_authority = options.flat_map(|word| word.split(',')).any(|option| option == "cert-authority");
+    let key = fingerprint(&key)?;
+    Some(if is_authority { Listed::Authority(key) } else { Listed::Key(key) })
+}
+
 fn fingerprint(key: &PublicKey) -> Option<Fingerprint> {
     Fingerprint::parse(&key.fingerprint(HashAlg::Sha256).to_string()).ok()
 }

@@ -49,6 +49,8 @@ pub mod start;
 #[cfg(feature = "host")]
 pub mod state;
 #[cfg(feature = "host")]
+pub mod status;
+#[cfg(feature = "host")]
 pub mod tailscale;
 #[cfg(feature = "host")]
 pub mod trust;

@@ -67,8 +67,8 @@ impl Outcome {
         Self { state, code, result, why: Some(why.to_string()), reachability: None }
     }
 
-    /// The last line of the answer.
-    pub fn line(&self, record: &Record, reboot_required: Option<bool>, head: &Head) -> LastLine {
+    /// The last line of the answer. Reasons for a restart, where a system is known that they belong to.
+    pub fn line(&self, record: &Record, reboot: Option<&[String]>, head: &Head) -> LastLine {
         let mut line = LastLine::new()
             .with("job", &record.job)
             .with("verb", &record.verb)
@@ -92,8 +92,11 @@ impl Outcome {
                 },
             );
         }
-        if let Some(required) = reboot_required {
-            line = line.with("reboot-required", if required { "yes" } else { "no" });
+        if let Some(reasons) = reboot {
+            line = line.with("reboot-required", if reasons.is_empty() { "no" } else { "yes" });
+            if !reasons.is_empty() {
+                line = line.with("reboot-reasons", reasons.join(","));
+            }
         }
         line.with("audit", head)
     }

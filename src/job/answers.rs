@@ -1,19 +1,15 @@
-//! What is answered without a transaction: status, attach, confirm, cancel.
+//! What is answered without a transaction: attach, confirm, cancel.
 
 use super::follow::{Stream, follow};
-use crate::act::machine::{Machine, profile_system, running_system};
 use crate::act::store::{Store, StoreError};
 use crate::act::{clock, peer};
 use crate::decide::answer::Code;
-use crate::decide::config::SourceKind;
 use crate::decide::outcome::Stop;
 use crate::decide::policy::Identity;
-use crate::decide::record::{HostState, Record};
-use crate::decide::request::Format;
+use crate::decide::record::Record;
 use crate::decide::session::Session;
 use crate::decide::state::State;
 use crate::decide::value::JobId;
-use serde_json::json;
 use std::os::fd::OwnedFd;
 
 /// The job in progress, with its record.
@@ -127,86 +123,4 @@ fn confirmable(record: &Record, peer_pid: i32) -> Result<(), Stop> {
         }
     };
     Err(Stop::new(Code::NotAllowed, why))
-}
-
-/// `status`: where the host stands.
-pub fn status(machine: &mut Machine, format: Format) -> Result<String, StoreError> {
-    // A state that cannot be read is said; what the host runs is known without it.
-    let (state, problem) = match machine.store.state() {
-        Ok(state) => (state, None),
-        Err(error) => (HostState::default(), Some(error.to_string())),
-    };
-    let job = current(&machine.store).ok().flatten();
-    let text = |path: Option<String>| path.unwrap_or_else(|| "unknown".to_owned());
-    let running = running_system().map(|s| s.to_string());
-    let booted = crate::act::machine::system_at("/run/booted-system").map(|s| s.to_string());
-    let profile = profile_system();
-    let default = machine.boot_default().ok().flatten().map(|s| s.to_string());
-    let reboot = running_system().is_some_and(|s| crate::act::machine::needs_reboot(&s));
-    let head = machine.store.audit_head()?;
-    let signatures = match machine.config.source.kind {
-        SourceKind::Prebuilt => "manifest",
-        SourceKind::Flake | SourceKind::Nix => machine.config.trust.signatures.as_str(),
-    };
-    let sequence = state.sequence.as_ref().map(|sequence| sequence.number);
-    let newest = machine.store.jobs()?.last().map(ToString::to_string);
-    if format == Format::Json {
-        let value = json!({
-            "v": 1,
-            "running": running, "booted": booted, "default": default,
-            "profile": profile.as_ref().map(|(s, _)| s.to_string()), "generation": profile.as_ref().map(|(_, n)| n),
-            "anchor": state.anchor, "sequence": sequence, "permanent": state.permanent, "at": state.at, "bad": state.bad,
-            "signatures": signatures, "reboot-required": reboot,
-            "job": job.as_ref().map(|(_, record)| json!({
-                "job": record.job, "verb": record.verb, "identity": record.identity, "state": record.state,
-                "age": clock::since_boot().as_secs().saturating_sub(record.accepted_at),
-                "confirm-in": record.confirm_by.map(|by| by.saturating_sub(clock::since_boot().as_secs())),
-            })),
-            "problem": problem, "newest-job": newest, "audit": head.to_string(),
-        });
-        return Ok(format!("{value:#}\n"));
-    }
-    let mut out = format!(
-        "running   {}\nbooted    {}\ndefault   {}\nprofile   {}\n",
-        text(running.clone()),
-        text(booted),
-        text(default.clone()),
-        profile.map_or("unknown".to_owned(), |(system, number)| format!("{system} (generation {number})")),
-    );
-    if default.is_some() && default != running {
-        out += "note      what runs is not what the next boot starts\n";
-    }
-    if let Some(problem) = &problem {
-        out += &format!("problem   {problem}\n");
-    }
-    out += &format!("anchor    {}\n", text(state.anchor.clone()));
-    out += &sequence.map(|number| format!("sequence  {number}\n")).unwrap_or_default();
-    if !state.permanent.is_empty() {
-        out += "committed systems, newest first; * is where the host is:\n";
-    }
-    for (index, permanent) in state.permanent.iter().enumerate().rev().take(5) {
-        let mark = if index == state.at { "*" } else { " " };
-        let commit = permanent.commit.clone().unwrap_or_else(|| "-".to_owned());
-        out += &format!(
-            "{mark} generation {} {} {commit} {}\n",
-            permanent.generation, permanent.system, permanent.at
-        );
-    }
-    if !state.bad.is_empty() {
-        out += "known bad, because their trial failed here; the timer leaves them alone:\n";
-    }
-    for commit in state.bad.iter().rev().take(5) {
-        out += &format!("  {commit}\n");
-    }
-    out += &format!("signatures {signatures}\nreboot-required {}\n", if reboot { "yes" } else { "no" });
-    match job {
-        Some((_, record)) => out += &format!("job       {}\n", busy(&record).why),
-        None => {
-            out += &format!(
-                "job       none{}\n",
-                newest.map_or(String::new(), |job| format!("; the last was {job}"))
-            )
-        }
-    }
-    Ok(out + &format!("audit     {head}\n"))
 }

@@ -6,9 +6,10 @@ use super::revert::revert;
 use super::{source, trial};
 use crate::act::begun::Begun;
 use crate::act::clock;
-use crate::act::machine::{Machine, needs_reboot, profile_system, running_system};
+use crate::act::machine::{Machine, profile_system, running_system};
 use crate::act::process::OnCancel;
 use crate::act::reserve::Reserve;
+use crate::act::system::reboot_reasons;
 use crate::decide::answer::Code;
 use crate::decide::config::WhenRevertFails;
 use crate::decide::outcome::{Outcome, Reachability, Stop};
@@ -184,12 +185,8 @@ pub fn finish(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, o
             crate::decide::chain::Head::start()
         }
     };
-    let new = begun.record().new.as_deref().and_then(|new| StorePath::parse(new).ok());
-    let waits =
-        |system: &StorePath| running_system().as_ref() != Some(system) && outcome.state == State::Committed;
-    let reboot =
-        new.filter(|_| outcome.code == Code::Done).map(|system| waits(&system) || needs_reboot(&system));
-    let line = outcome.line(begun.record(), reboot, &head).to_string();
+    let reboot = wants_restart(begun, outcome);
+    let line = outcome.line(begun.record(), reboot.as_deref(), &head).to_string();
     // A revert has said why it began.
     let said = begun.record().failure.as_ref().map(|failure| &failure.why);
     if let Some(why) = outcome.why.as_ref().filter(|why| Some(*why) != said) {
@@ -199,6 +196,17 @@ pub fn finish(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, o
     if let Err(error) = machine.store.write_result(begun.job(), &result) {
         machine.log.line(format_args!("{error}"));
     }
+}
+
+/// Why a restart is wanted: by the candidate where the job was good, otherwise by what runs.
+fn wants_restart(begun: &Begun, outcome: &Outcome) -> Option<Vec<String>> {
+    let new = begun.record().new.as_deref().and_then(|new| StorePath::parse(new).ok());
+    let system = new.filter(|_| outcome.code == Code::Done).or_else(running_system)?;
+    let mut reasons = reboot_reasons(&system);
+    if outcome.state == State::Committed && running_system().as_ref() != Some(&system) {
+        reasons.push("not-activated".to_owned());
+    }
+    Some(reasons)
 }
 
 /// Where a revert failed and the configuration says so: into the boot default.

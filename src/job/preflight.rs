@@ -1,16 +1,23 @@
 //! Before anything changes: what the host is, what the candidate is, and whether one can become the other.
 
+mod gates;
+mod lockout;
+pub mod space;
+
 use super::health::{self, Baseline};
 use super::source::step;
 use crate::act::begun::Begun;
 use crate::act::machine::Machine;
 use crate::act::process::OnCancel;
+use crate::act::system::{files_of, reboot_reasons};
 use crate::decide::answer::Code;
+use crate::decide::config::{WhenImpossible, WhenNeeded};
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::plan::{Goal, Plan};
-use crate::decide::preflight::{SystemFiles, can_be_activated};
-use crate::decide::privileged::Row;
+use crate::decide::preflight::reboot::inhibitors;
+use crate::decide::privileged::{Program, Row};
 use crate::decide::record::Triple;
+use crate::decide::request::Verb;
 use crate::decide::state::State;
 use crate::decide::value::StorePath;
 use std::fs;
@@ -45,14 +52,19 @@ pub fn run(
 ) -> Result<Before, Stop> {
     let old = machine.triple().or_stop(Code::CheckRefused)?;
     begun.note_old(old.clone());
-    let course = course(&old, plan.goal(), system.as_str());
+    let mut course = course(&old, plan.goal(), system.as_str());
+    if course == Course::Trial {
+        is_a_system(system)?;
+        course = with_restart(machine, plan, &old, system)?;
+    }
     if course == Course::Nothing {
         return Ok(Before { old, course, baseline: Baseline::default() });
     }
     is_a_system(system)?;
-    if course == Course::Trial {
-        can_be_activated(&files_of(old.running.as_ref()), &files_of(system.as_str().as_ref()))?;
-    }
+    nobody_else_switches(machine)?;
+    has_room(machine, plan, system)?;
+    lockout::refuse(machine, plan, &old.running, system)?;
+    gates::ask(machine, begun, plan, system)?;
     stage(machine, begun)?;
     if course == Course::Trial {
         pre_switch_check(machine, begun)?;
@@ -79,6 +91,70 @@ fn course(old: &Triple, goal: Goal, new: &str) -> Course {
     }
 }
 
+/// Whether the candidate can be tried at all, and should be, where a restart is what it wants.
+fn with_restart(machine: &Machine, plan: &Plan, old: &Triple, system: &StorePath) -> Result<Course, Stop> {
+    let wants = &machine.config.preflight;
+    let inhibitors = inhibitors(&files_of(old.running.as_ref()), &files_of(system.as_str().as_ref()));
+    let reasons = reboot_reasons(system);
+    let (course, what, reasons) = if !inhibitors.is_empty() {
+        let course = match wants.when_switch_impossible {
+            WhenImpossible::Boot => Some(Course::Boot),
+            WhenImpossible::Refuse => None,
+        };
+        (course, "cannot be applied to the running system", inhibitors)
+    } else {
+        let course = match wants.when_reboot_needed {
+            // A rollback is the way out of a broken system.
+            _ if reasons.is_empty() || plan.verb() == Verb::Rollback => return Ok(Course::Trial),
+            WhenNeeded::Switch => return Ok(Course::Trial),
+            WhenNeeded::Boot => Some(Course::Boot),
+            WhenNeeded::Refuse => None,
+        };
+        (course, "is in force only after a restart", reasons)
+    };
+    let reasons = reasons.join(", ");
+    match course {
+        // A trial is for a system that runs.
+        Some(_) if plan.goal() == Goal::Permanent => {
+            machine.log.line(format_args!(
+                "the candidate {what} ({reasons} differ): as configured, it starts at the next boot"
+            ));
+            Ok(if old.is_kept(system.as_str()) { Course::Nothing } else { Course::Boot })
+        }
+        _ => Err(Stop::new(
+            Code::NeedsBoot,
+            format_args!("the candidate {what} ({reasons} differ); ask for `boot` and restart the host"),
+        )),
+    }
+}
+
+/// switch-to-configuration has one lock, and nixos-rebuild runs it in a unit of this name, in some versions with a
+/// suffix (nixos-rebuild-ng, services.py).
+fn nobody_else_switches(machine: &mut Machine) -> Result<(), Stop> {
+    let args = ["list-units", "--plain", "--no-legend", "--no-pager", "--full"];
+    let which =
+        ["--state=active,activating,deactivating,reloading", "nixos-rebuild-switch-to-configuration*"];
+    let ended = step(machine.ask(Program::Systemctl, &[&args[..], &which[..]].concat()), Code::CheckRefused)?;
+    match ended.text().split_whitespace().next() {
+        None => Ok(()),
+        Some(unit) => {
+            let why = format!("{unit} is activating a system on this host; ask again when it has ended");
+            Err(Stop::new(Code::Busy, why))
+        }
+    }
+}
+
+/// A rollback writes next to nothing, and is the way out of a full disk.
+fn has_room(machine: &Machine, plan: &Plan, system: &StorePath) -> Result<(), Stop> {
+    if plan.verb() != Verb::Rollback {
+        space::for_the_store(machine)?;
+    }
+    match plan.goal() {
+        Goal::AtBoot | Goal::Permanent => space::for_the_boot_loader(machine, system),
+        Goal::Running | Goal::Built => Ok(()),
+    }
+}
+
 /// A path that Nix built is not yet a system: nix#13367 is what happens without this.
 fn is_a_system(system: &StorePath) -> Result<(), Stop> {
     let executable = |name: &str| {
@@ -93,14 +169,6 @@ fn is_a_system(system: &StorePath) -> Result<(), Stop> {
         }
     }
     Ok(())
-}
-
-fn files_of(system: &std::path::Path) -> SystemFiles {
-    let read = |name: &str| fs::read_to_string(system.join(name)).ok();
-    SystemFiles {
-        init_interface: read("init-interface-version").unwrap_or_default().trim().to_owned(),
-        inhibitors: read("switch-inhibitors"),
-    }
 }
 
 /// Root's own links to what it may execute: what was tried is what is committed, and what the revert

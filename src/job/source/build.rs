@@ -11,6 +11,7 @@ use crate::decide::lock::{self, Unlocked};
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::record::{Built, HostState};
 use crate::decide::value::{Commit, StorePath};
+use crate::job::preflight::space::for_the_store;
 
 pub fn build(
     machine: &mut Machine,
@@ -27,6 +28,7 @@ pub fn build(
         return Ok(system);
     }
     machine.fit_to_build().or_stop(Code::Misconfigured)?;
+    for_the_store(machine)?;
     machine.ensure_nix_directories().or_stop(Code::NotWritable)?;
     step(machine.publish(commit), Code::BuildFailed)?;
     match language {

@@ -15,15 +15,23 @@ ln -s "$kernel/bzImage" "$out/kernel"
 ln -s "$kernel/initrd" "$out/initrd"
 ln -s "$kernel/modules" "$out/kernel-modules"
 ln -s "$kernel/firmware" "$out/firmware"
-echo 'loglevel=4' >"$out/kernel-params"
-ln -s /usr "$out/systemd"
+params='loglevel=4'
+if has new-params; then params='loglevel=4 quiet'; fi
+echo "$params" >"$out/kernel-params"
+if has new-systemd; then ln -s /usr/lib "$out/systemd"; else ln -s /usr "$out/systemd"; fi
 echo "26.05.demo-$version" >"$out/nixos-version"
 echo 'x86_64-linux' >"$out/system"
 if has exit-100; then echo 'systemd 3'; else echo 'systemd 2'; fi >"$out/init-interface-version"
 if has inhibitor; then broker=broker; else broker=dbus; fi
 echo "{\"dbus-implementation\":\"$broker\"}" >"$out/switch-inhibitors"
-echo "{\"dbus-implementation\":\"$broker\",\"kernel\":\"$kernel/bzImage\",\"kernel-params\":\"loglevel=4\"}" >"$out/reboot-triggers"
+if ! has no-triggers; then
+  echo "{\"dbus-implementation\":\"$broker\",\"firmware\":\"$kernel/firmware\",\"kernel\":\"$kernel\",\"kernel-params\":\"$params\"}" >"$out/reboot-triggers"
+fi
 cp "$src/fault" "$out/fault"
+if [ -n "$gui" ]; then
+  mkdir "$out/specialisation"
+  ln -s "$gui" "$out/specialisation/gui"
+fi
 cp "$src/version" "$out/demo-version"
 
 # --- programs
@@ -61,6 +69,42 @@ if ! has no-nixgate; then
   for program in nixgate nixgate-job nixgatectl; do ln -s "$nixgate/bin/$program" "$out/sw/bin/$program"; done
 fi
 if has no-sudoers; then rm "$etc/etc/sudoers.d/nixgate"; fi
+if has no-forcecommand; then rm "$etc/etc/ssh/sshd_config.d/nixgate.conf"; fi
+if has no-nixgate-socket; then rm "$units/nixgate.socket"; fi
+
+# --- accounts: the list that the activation makes them from (nixos/modules/config/users-groups.nix)
+{
+  echo '{"mutableUsers":true,"groups":[{"name":"root"}],"users":['
+  if ! has no-nixgate; then
+    echo '{"name":"nixgate","isSystemUser":true,"shell":"/usr/sbin/nologin"},'
+    if ! has no-deploy-account; then echo '{"name":"deploy","isSystemUser":true,"shell":"/usr/bin/nixgate"},'; fi
+  fi
+  echo '{"name":"root","shell":"/bin/bash"}]}'
+} | tr -d '\n' >"$etc/users-groups.json"
+if [ -s "$src/authorized-keys" ]; then
+  mkdir "$etc/etc/ssh/authorized_keys.d"
+  cp "$src/authorized-keys" "$etc/etc/ssh/authorized_keys.d/deploy"
+fi
+if has brings-config; then
+  mkdir "$etc/etc/nixgate"
+  cp "$src/config.toml" "$etc/etc/nixgate/config.toml"
+  if has config-is-broken; then sed -i 's/^activation = .*/activation = "soon"/' "$etc/etc/nixgate/config.toml"; fi
+  if has config-is-another; then sed -i 's/^activation = .*/activation = "99s"/' "$etc/etc/nixgate/config.toml"; fi
+fi
+cat >"$etc/etc/sudoers" <<'SUDOERS'
+Defaults env_keep+=NIXOS_NO_CHECK
+Defaults secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+root ALL=(ALL:ALL) ALL
+@includedir /etc/sudoers.d
+SUDOERS
+cat >"$etc/etc/ssh/sshd_config" <<'SSHD'
+Include /etc/ssh/sshd_config.d/*.conf
+KbdInteractiveAuthentication no
+UsePAM yes
+PrintMotd no
+AcceptEnv LANG LC_*
+Subsystem sftp /usr/lib/openssh/sftp-server
+SSHD
 
 echo 'PasswordAuthentication no' >"$etc/etc/ssh/sshd_config.d/demo.conf"
 if has new-sshd-config; then echo 'MaxAuthTries 5' >>"$etc/etc/ssh/sshd_config.d/demo.conf"; fi
