@@ -61,7 +61,7 @@ impl Plan {
             verb,
             candidate,
             goal,
-            confirm: config.confirm.mode,
+            confirm: config.confirm.of(verb),
             may_confirm: credentials_that_may(config, Verb::Confirm),
             may_cancel: credentials_that_may(config, Verb::Cancel),
             request,

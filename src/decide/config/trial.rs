@@ -1,12 +1,36 @@
 //! `[confirm]` and `[revert]`: when a trial stays, and what happens when its revert fails.
 
+use super::super::request::Verb;
 use super::values::{UnitName, units};
 use serde::Deserialize;
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Confirm {
-    pub mode: ConfirmMode,
+    /// For every verb that names none of its own.
+    mode: ConfirmMode,
+    switch: Option<ConfirmMode>,
+    test: Option<ConfirmMode>,
+    rollback: Option<ConfirmMode>,
+}
+
+impl Confirm {
+    pub fn of(&self, verb: Verb) -> ConfirmMode {
+        let own = match verb {
+            Verb::Switch => self.switch,
+            Verb::Test => self.test,
+            Verb::Rollback => self.rollback,
+            _ => None,
+        };
+        own.unwrap_or(self.mode)
+    }
+
+    /// Whether any trial may have to wait: the dead man's switch is one for all of them.
+    pub fn is_ever_required(&self) -> bool {
+        [Verb::Switch, Verb::Test, Verb::Rollback]
+            .into_iter()
+            .any(|verb| self.of(verb) == ConfirmMode::Required)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -37,7 +61,7 @@ pub enum WhenRevertFails {
 
 impl Default for Confirm {
     fn default() -> Self {
-        Self { mode: ConfirmMode::Health }
+        Self { mode: ConfirmMode::Health, switch: None, test: None, rollback: None }
     }
 }
 impl Default for Revert {
