@@ -101,7 +101,7 @@ fn a_candidate_that_breaks_sudo_is_reverted_by_the_timer_alone() {
 }
 
 #[test]
-fn a_candidate_without_nixgate_that_is_tried_all_the_same_is_reverted_by_the_timer_alone() {
+fn a_candidate_without_nixgate_is_reverted_by_the_timer_alone() {
     the_timer_alone_reverts("no-nixgate");
 }
 

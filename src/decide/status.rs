@@ -22,6 +22,8 @@ pub struct Status {
     /// The specialisation that runs.
     pub specialisation: Option<Specialisation>,
     pub anchor: Option<String>,
+    /// The highest sequence number of a prebuilt system that was made permanent.
+    pub sequence: Option<u64>,
     /// Of the profile, newest first.
     pub generations: Vec<Generation>,
     /// What nixgate committed, oldest first, and where in it the host is.
@@ -140,6 +142,7 @@ impl Status {
         also("problem   ", self.problem.clone());
         also("frozen    ", self.frozen.clone());
         also("anchor    ", Some(known(&self.anchor)));
+        also("sequence  ", self.sequence.map(|number| number.to_string()));
         for commit in self.bad.iter().rev().take(5) {
             also("bad       ", Some(format!("{commit}: its trial failed here")));
         }

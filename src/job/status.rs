@@ -5,7 +5,7 @@ use crate::act::clock;
 use crate::act::machine::{Machine, profile_system, revision_of, running_system, system_at};
 use crate::act::store::StoreError;
 use crate::act::system::{self, BOOTED, reboot_reasons};
-use crate::decide::config::Signatures;
+use crate::decide::config::{Signatures, SourceKind};
 use crate::decide::privileged::CANDIDATE;
 use crate::decide::record::{HostState, Record};
 use crate::decide::request::Format;
@@ -65,9 +65,10 @@ fn look(machine: &mut Machine) -> Result<Status, StoreError> {
         candidate,
         specialisation,
         generations: generations(&state),
-        signatures: match machine.config.trust.signatures {
-            Signatures::Tip => "tip",
-            Signatures::None => "none",
+        signatures: match (machine.config.source.kind, machine.config.trust.signatures) {
+            (SourceKind::Prebuilt, _) => "manifest",
+            (_, Signatures::Tip) => "tip",
+            (_, Signatures::None) => "none",
         }
         .to_owned(),
         frozen: freeze(),
@@ -78,6 +79,7 @@ fn look(machine: &mut Machine) -> Result<Status, StoreError> {
         problem,
         audit: machine.store.audit_head()?.to_string(),
         anchor: state.anchor,
+        sequence: state.sequence.map(|sequence| sequence.number),
         permanent: state.permanent,
         at: state.at,
         bad: state.bad,

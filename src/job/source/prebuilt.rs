@@ -14,6 +14,7 @@ use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::record::{Built, HostState};
 use crate::decide::state::State;
 use crate::decide::value::{Branch, Commit, StorePath};
+use crate::job::preflight::space::for_the_store;
 use std::time::SystemTime;
 
 pub fn prebuilt(
@@ -106,6 +107,7 @@ fn bring(machine: &mut Machine, system: &StorePath) -> Result<(), Stop> {
     if step(machine.is_in_store(system), Code::BuildFailed)? {
         machine.log.line(format_args!("in the store already, to be verified: {system}"));
     } else {
+        for_the_store(machine)?;
         machine.log.line(format_args!("taking {system} from a cache"));
         is_offered(machine, system)?;
     }
