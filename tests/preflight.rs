@@ -73,7 +73,6 @@ fn a_candidate_without_the_key_that_asks_is_13_and_with_it_is_not() {
     committed(&host);
     host.commit("v2", &Commit::signed().fault("no-deploy-key"));
     refused(&host, "switch", 13, &["does not list the key that asks for this"]);
-    host.root("test -L /etc/ssh/authorized_keys.d/deploy");
     // Whoever is still in it may ask.
     let answer = host.ssh_as("other", &["switch"]);
     ended(&host, &answer, "switch", "committed", 0, &[TRIED, KEEPS]);
@@ -460,6 +459,27 @@ fn each_verb_may_have_to_be_confirmed_or_not() {
         "mode = \"required\"\nrollback = \"health\"",
     );
     assert_eq!(host.ssh(&["rollback"]).expect(0).value("reachability"), "not-proven");
+}
+
+#[test]
+fn one_role_has_to_be_confirmed_and_another_need_not() {
+    let host = Host::boot();
+    let table = |key: &str, confirm: &str| {
+        let fingerprint = host.root(&format!("ssh-keygen -lf /root/keys/{key}.pub | cut -d' ' -f2"));
+        format!(
+            "[[access]]\nname = \"{key}\"\nkey = \"{fingerprint}\"\nverbs = [\"switch\", \"test\"]\nconfirm = \"{confirm}\""
+        )
+    };
+    host.config_edit_only("confirm = \"10s\"", "confirm = \"1s\"");
+    let tables = format!("{}\n\n{}\n\n[[check]]", table("ci", "required"), table("other", "health"));
+    host.config_edit("[[check]]", &tables);
+    host.commit("v1", &Commit::signed());
+    let before = host.triple();
+    let answer = host.ssh(&["switch"]);
+    leaves(&host, &before, &answer, "switch", "reverted", 22, &[TRIED, "healthy", REVERTS]);
+    let answer = host.ssh_as("other", &["switch"]);
+    ended(&host, &answer, "switch", "committed", 0, &[TRIED, KEEPS]);
+    assert_eq!(answer.value("reachability"), "not-proven");
 }
 
 // ---- status -----------------------------------------------------------------------------------------------------------

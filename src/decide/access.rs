@@ -1,6 +1,7 @@
 //! An `[[access]]` table: a name for a credential, and what it may ask.
 
 use super::claim::Proof;
+use super::config::ConfirmMode;
 use super::role::{Generation, Rights};
 use super::tailscale::TailnetName;
 use super::value::{Fingerprint, Name};
@@ -43,6 +44,7 @@ struct Written {
     verbs: Option<Vec<String>>,
     generation: Option<Generation>,
     windows: Option<Vec<String>>,
+    confirm: Option<ConfirmMode>,
 }
 
 impl TryFrom<Written> for Access {
@@ -50,10 +52,12 @@ impl TryFrom<Written> for Access {
 
     fn try_from(written: Written) -> Result<Self, String> {
         let name = |text: &str| Name::parse(text).map_err(|why| why.to_string());
-        let (role, rights) = match (&written.role, &written.verbs, written.generation, &written.windows) {
-            (Some(role), None, None, None) => (Some(name(role)?), Rights::none()),
-            (None, Some(verbs), generation, windows) => {
-                (None, Rights::read(verbs, generation.unwrap_or_default(), windows.as_deref())?)
+        let own = written.generation.is_some() || written.windows.is_some() || written.confirm.is_some();
+        let (role, rights) = match (&written.role, &written.verbs) {
+            (Some(role), None) if !own => (Some(name(role)?), Rights::none()),
+            (None, Some(verbs)) => {
+                let generation = written.generation.unwrap_or_default();
+                (None, Rights::read(verbs, generation, written.windows.as_deref(), written.confirm)?)
             }
             _ => return Err("an [[access]] table has either role, or its own verbs".to_owned()),
         };

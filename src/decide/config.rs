@@ -188,7 +188,9 @@ impl Config {
     /// activation gets to end, and 30 s. Whoever is slower than that loses the race, which PID 1 decides.
     pub fn dead_man(&self) -> Duration {
         let limits = &self.limits;
-        let confirm = if self.confirm.is_ever_required() { limits.confirm } else { Duration::ZERO };
+        let by_role = self.access.iter().flatten().any(|a| a.rights.confirm == Some(ConfirmMode::Required));
+        let confirm =
+            if by_role || self.confirm.is_ever_required() { limits.confirm } else { Duration::ZERO };
         let stop = Duration::from_secs(super::privileged::STOP_SECONDS);
         limits.activation + stop + limits.health + confirm + Duration::from_secs(30)
     }
@@ -291,6 +293,10 @@ mod tests {
         assert_eq!(required.dead_man(), config.dead_man() + limits.confirm);
         let one_verb = Config::parse(&format!("{SMALLEST}[confirm]\ntest = \"required\"\n")).unwrap();
         assert_eq!(one_verb.dead_man(), required.dead_man(), "the row is one for all verbs");
+        let role = "[[role]]\nname = \"ci\"\nverbs = [\"switch\"]\nconfirm = \"required\"\n";
+        let table = format!("[[access]]\nname = \"a\"\nkey = \"SHA256:{}\"\nrole = \"ci\"\n", "A".repeat(43));
+        let one_role = Config::parse(&format!("{SMALLEST}{role}{table}")).unwrap();
+        assert_eq!(one_role.dead_man(), required.dead_man(), "and for all roles");
         assert_eq!(one_verb.confirm.of(Verb::Test), ConfirmMode::Required);
         assert_eq!(one_verb.confirm.of(Verb::Switch), ConfirmMode::Health);
     }

@@ -1,7 +1,7 @@
 //! What a permitted request means: the steps that it takes. Only [`Authorized`] can become a [`Plan`].
 
 use super::config::{Config, ConfirmMode};
-use super::policy::{Authorized, Identity, credentials_that_may};
+use super::policy::{Authorized, Identity, credentials_that_may, table_of};
 use super::request::{Request, Verb};
 use super::value::{Branch, Commit, Generation};
 
@@ -45,6 +45,8 @@ impl Plan {
     pub fn of(authorized: Authorized, config: &Config) -> Option<Self> {
         let (request, identity) = authorized.into_parts();
         let verb = request.verb()?;
+        let access = config.access.as_deref().unwrap_or_default();
+        let own = table_of(access, &identity.proofs).and_then(|table| table.rights.confirm);
         let source = |commit: &Option<Commit>| Candidate::Source {
             branch: config.branch(verb).clone(),
             commit: commit.clone(),
@@ -61,7 +63,7 @@ impl Plan {
             verb,
             candidate,
             goal,
-            confirm: config.confirm.of(verb),
+            confirm: own.unwrap_or_else(|| config.confirm.of(verb)),
             may_confirm: credentials_that_may(config, Verb::Confirm),
             may_cancel: credentials_that_may(config, Verb::Cancel),
             request,

@@ -1,5 +1,6 @@
 //! What a caller may ask, and when: written into an `[[access]]` table, or once into a `[[role]]` that several share.
 
+use super::config::ConfirmMode;
 use super::request::{VERBS, Verb};
 use super::value::Name;
 use super::window::Windows;
@@ -13,6 +14,8 @@ pub struct Rights {
     pub generation: Generation,
     /// When something new may be deployed; `None` is always.
     pub windows: Option<Windows>,
+    /// Whether its trials have to be confirmed; `None`: as `[confirm]` says for the verb.
+    pub confirm: Option<ConfirmMode>,
 }
 
 /// Written `generation = true`.
@@ -36,6 +39,7 @@ impl Rights {
         verbs: &[String],
         generation: Generation,
         windows: Option<&[String]>,
+        confirm: Option<ConfirmMode>,
     ) -> Result<Self, String> {
         let verb = |name: &String| {
             let known = VERBS.map(|(_, name)| name).join(", ");
@@ -45,12 +49,13 @@ impl Rights {
             verbs: verbs.iter().map(verb).collect::<Result<_, _>>()?,
             generation,
             windows: windows.map(Windows::parse).transpose()?,
+            confirm,
         })
     }
 
     /// Those of nobody.
     pub fn none() -> Self {
-        Self { verbs: Vec::new(), generation: Generation::MayNot, windows: None }
+        Self { verbs: Vec::new(), generation: Generation::MayNot, windows: None, confirm: None }
     }
 }
 
@@ -70,6 +75,7 @@ struct Written {
     #[serde(default)]
     generation: Generation,
     windows: Option<Vec<String>>,
+    confirm: Option<ConfirmMode>,
 }
 
 impl TryFrom<Written> for Role {
@@ -78,7 +84,12 @@ impl TryFrom<Written> for Role {
     fn try_from(written: Written) -> Result<Self, String> {
         Ok(Self {
             name: Name::parse(&written.name).map_err(|why| why.to_string())?,
-            rights: Rights::read(&written.verbs, written.generation, written.windows.as_deref())?,
+            rights: Rights::read(
+                &written.verbs,
+                written.generation,
+                written.windows.as_deref(),
+                written.confirm,
+            )?,
         })
     }
 }

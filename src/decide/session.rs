@@ -19,7 +19,7 @@ pub struct Process {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Session {
-    /// sshd's own process for one connection, which began with it.
+    /// Root's process of sshd for one connection, which began with it.
     Sshd { began: Duration },
     /// Tailscale SSH. Its process per *session* says where the connection comes from, and nothing of the
     /// connection's age: an old connection can open a new session. None outlives tailscaled
@@ -34,7 +34,8 @@ impl Session {
     pub fn of(above: &[Process]) -> Self {
         let mut at = above.iter();
         while let Some(process) = at.next() {
-            if process.name.starts_with("sshd") {
+            // Any process can give itself the name; root's is the one that accepted the connection.
+            if process.name.starts_with("sshd") && process.uids == [0, 0] {
                 return Self::Sshd { began: process.began };
             }
             if is_tailscaled(process) {
@@ -80,7 +81,9 @@ mod tests {
     fn the_nearest_server_counts() {
         let began = |seconds| Session::Sshd { began: Duration::from_secs(seconds) };
         let sshd = [process("sshd-session", 990, 7, &[]), process("sshd-session", 0, 6, &[])];
-        assert_eq!(Session::of(&sshd), began(7));
+        assert_eq!(Session::of(&sshd), began(6));
+        let false_name = [process("sshd-session", 990, 9, &[]), process("systemd", 0, 1, &[])];
+        assert_eq!(Session::of(&false_name), Session::Other);
         let shell = [process("sh", 990, 8, &[]), process("sshd", 0, 6, &[]), process("systemd", 0, 1, &[])];
         assert_eq!(Session::of(&shell), began(6));
         assert_eq!(Session::of(&[process("su", 0, 8, &[]), process("bash", 0, 1, &[])]), Session::Other);
