@@ -143,9 +143,10 @@ impl Status {
         also("frozen    ", self.frozen.clone());
         also("anchor    ", Some(known(&self.anchor)));
         also("sequence  ", self.sequence.map(|number| number.to_string()));
-        for commit in self.bad.iter().rev().take(5) {
-            also("bad       ", Some(format!("{commit}: its trial failed here")));
+        if !self.bad.is_empty() {
+            lines.push("known bad, because their trial failed here; the timer leaves them alone:".to_owned());
         }
+        lines.extend(self.bad.iter().rev().take(5).map(|commit| format!("  {commit}")));
         lines.extend(self.generation_lines());
         lines.push(format!("signatures {}", self.signatures));
         lines.push(match self.reboot_reasons.as_slice() {

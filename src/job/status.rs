@@ -5,7 +5,7 @@ use crate::act::clock;
 use crate::act::machine::{Machine, profile_system, revision_of, running_system, system_at};
 use crate::act::store::StoreError;
 use crate::act::system::{self, BOOTED, reboot_reasons};
-use crate::decide::config::{Signatures, SourceKind};
+use crate::decide::config::SourceKind;
 use crate::decide::privileged::CANDIDATE;
 use crate::decide::record::{HostState, Record};
 use crate::decide::request::Format;
@@ -67,8 +67,7 @@ fn look(machine: &mut Machine) -> Result<Status, StoreError> {
         generations: generations(&state),
         signatures: match (machine.config.source.kind, machine.config.trust.signatures) {
             (SourceKind::Prebuilt, _) => "manifest",
-            (_, Signatures::Tip) => "tip",
-            (_, Signatures::None) => "none",
+            (_, signatures) => signatures.as_str(),
         }
         .to_owned(),
         frozen: freeze(),
