@@ -114,7 +114,9 @@ fn accepted(config: &Config) {
     assert!(config.dead_man() >= limits.activation + limits.health + Duration::from_secs(30));
     source(config.source.url.as_str());
     assert!(is_host(config.source.url.host()));
-    assert!(is_path(config.source.ssh_key.as_str()));
+    let key = config.source.ssh_key.to_string();
+    let path = key.strip_prefix("$CREDENTIALS_DIRECTORY").unwrap_or(&key);
+    assert!(is_path(path) && !path.contains(['$', ' ', '"', '\'', '\\', '%']), "{key}");
     evaluated(config, Language::Flake);
     evaluated(config, Language::Nix);
     PATHS.reached(match config.source.kind {

@@ -4,6 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use nixgate::decide::claim::Proof;
 use nixgate::decide::config::Loader;
+use nixgate::decide::inputs::AccessTokens;
 use nixgate::decide::lock::pinned;
 use nixgate::decide::manifest::Manifest;
 use nixgate::decide::observe::{boot_default, revision};
@@ -28,6 +29,7 @@ const PATHS: Paths = Paths(&[
     "lock file",
     "node",
     "manifest",
+    "tokens",
 ]);
 
 const SYSTEM: &str = "/nix/store/00000000000000000000000000000000-nixos-system-web1-25.11";
@@ -50,6 +52,7 @@ fn seeds() -> Vec<Vec<u8>> {
     };
     let entry = "/boot/loader/entries/nixos-generation-2+3.conf";
     [
+        "# of the team\n\ngithub.com=ghp_x=\ngitlab.com/a=PAT:y\n".to_owned(),
         commit(SIGNATURE),
         commit(&SIGNATURE.replace("gpgsig", "gpgsig-sha256")),
         commit(&format!("mergetag object 0\n type commit\n{SIGNATURE}encoding x\n")),
@@ -90,6 +93,7 @@ fuzz_target!(init: begin(&PATHS, seeds), |data: &[u8]| {
     lock(text);
     node(text);
     manifest(text);
+    tokens(text);
     if let Some(commit) = revision(text) {
         PATHS.reached("revision");
         assert!(text.contains(&format!("\"{commit}\"")));
@@ -181,6 +185,16 @@ fn manifest(text: &str) {
     PATHS.reached("manifest");
     let written = manifest.render().expect("JSON");
     assert_eq!(Manifest::parse(written.as_bytes()), Ok(manifest));
+}
+
+/// The setting is one line, with nothing in it that no line of the file says.
+fn tokens(text: &str) {
+    let Ok(tokens) = AccessTokens::parse(text) else { return };
+    let setting = tokens.setting();
+    let Some(words) = setting.strip_prefix("access-tokens = ") else { return assert!(setting.is_empty()) };
+    PATHS.reached("tokens");
+    assert!(setting.bytes().all(|byte| matches!(byte, 0x20..=0x7e)));
+    assert!(words.split(' ').all(|word| word.contains('=') && text.lines().any(|line| line.trim() == word)));
 }
 
 /// A node is the one that was asked about; its tags say who it is, and without any its user does.
