@@ -315,10 +315,10 @@ fn what_a_forge_merged_is_refused_with_the_way_out_and_promoted_it_deploys() {
     let follow = "[refs]\nfetch = \"deploy\"\nswitch = \"deploy\"\n\n[trust]";
     host.config_edit_only("[trust]", follow);
     let signers = shop.write("signers", &host.root("cat /etc/nixgate/allowed_signers"));
-    let promote = || {
+    let promote = |more: &[&str]| {
         let mut script = shop.program(script("scripts/nixgate-promote").to_str().unwrap());
         script.current_dir(shop.repository()).args(["--yes", "--key"]).arg(shop.path("good"));
-        text(script.arg("--signers").arg(&signers))
+        text(script.arg("--signers").arg(&signers).args(more))
     };
     let merge = |version: &str| {
         let main = shop.ask(&["ls-remote", "origin", "refs/heads/main"]);
@@ -329,16 +329,24 @@ fn what_a_forge_merged_is_refused_with_the_way_out_and_promoted_it_deploys() {
     let merged = merge("v1");
     place.publish("refs/heads/deploy", &merged);
     place.distrusts("promote it with nixgate-promote");
-    let promoted = promote();
+    let promoted = promote(&[]);
     place.deploys(&["switch"], &promoted, "v1");
     // The next one, into main as it should be; asked for by the id that the script printed.
     let merged = merge("v2");
-    let promoted = promote();
+    let promoted = promote(&[]);
     assert_eq!(shop.ask(&["rev-parse", &format!("{promoted}^2")]), merged);
     place.deploys(&["switch", &promoted], &promoted, "v2");
     // The merge itself is on the branch now, and still nothing that may run.
     let before = host.triple();
     let answer = host.ssh(&["switch", &merged]);
     leaves(host, &before, &answer, "switch", "refused", 11, &["accepted fetched", REFUSES]);
-    assert_eq!(promote(), promoted, "nothing to promote");
+    assert_eq!(promote(&[]), promoted, "nothing to promote");
+    // Where every commit has to be signed, the merge may not come along.
+    host.config_edit_only("signatures = \"tip\"", "signatures = \"every-commit\"");
+    let merged = merge("v3");
+    promote(&[]);
+    place.distrusts(&format!("{merged}, which comes along"));
+    place.publish("refs/heads/deploy", &promoted);
+    let alone = promote(&["--one-parent"]);
+    place.deploys(&["switch"], &alone, "v3");
 }
