@@ -215,8 +215,27 @@ fn a_source_that_is_not_there_or_not_itself_is_10() {
     // A branch that is gone later, and one that is a tag.
     host.commit("v2", &Commit::signed());
     forge_git(&host, "git branch -q -m main other");
-    refuses(&host, 10, &["could not be fetched", "refs/heads/main"]);
+    refuses(&host, 10, &["no branch main"]);
     forge_git(&host, "git branch -q -m other main");
+    deploys(&host, "v2");
+}
+
+#[test]
+fn what_is_built_already_needs_no_nix() {
+    let host = Host::boot();
+    let commit = host.commit("v1", &Commit::signed());
+    deploys(&host, "v1");
+    // Nothing of Nix works any more.
+    host.root(
+        "for p in nix nix-instantiate nix-store nix-build; do mount --bind /bin/false /usr/bin/$p; done",
+    );
+    for request in [&["switch"][..], &["fetch"], &["switch", &commit], &["fetch", &commit]] {
+        let answer = host.ssh(request).expect(0);
+        assert!(answer.stderr.contains("already built"), "{answer:#?}");
+    }
+    host.commit("v2", &Commit::signed());
+    assert_ne!(host.ssh(&["switch"]).code, 0, "Nix is what builds");
+    host.root("for p in nix nix-instantiate nix-store nix-build; do umount /usr/bin/$p; done");
     deploys(&host, "v2");
 }
 

@@ -18,6 +18,8 @@ pub mod client;
 #[cfg(feature = "host")]
 pub mod clock;
 #[cfg(feature = "host")]
+pub mod fetch;
+#[cfg(feature = "host")]
 pub mod files;
 #[cfg(feature = "host")]
 pub mod git;

@@ -11,7 +11,9 @@ pub enum Untrusted {
         "the bytes of commit {0} do not hash to its id; the repository here is damaged or was tampered with: remove /var/lib/nixgate/repo.git and fetch again"
     )]
     WrongBytes(String),
-    #[error("what the branch names is no commit as git writes one; put a commit there, not a tag")]
+    #[error(
+        "what the branch names is no commit as git writes one; put a commit there, not a tag (if it is one, on the host: rm -r /var/lib/nixgate/repo.git)"
+    )]
     Form,
     #[error(
         "the commit is not signed; sign it with an ssh key that stands in /etc/nixgate/allowed_signers (git commit -S, gpg.format ssh)"

@@ -2,9 +2,9 @@
 
 use super::step;
 use crate::act::begun::Begun;
+use crate::act::fetch::FetchError;
 use crate::act::machine::Machine;
 use crate::act::process::RunError;
-use crate::act::quarantine::FetchError;
 use crate::decide::answer::Code;
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::state::State;
