@@ -47,6 +47,8 @@ pub mod probe;
 #[cfg(feature = "host")]
 pub mod process;
 #[cfg(feature = "host")]
+pub mod processes;
+#[cfg(feature = "host")]
 pub mod quarantine;
 #[cfg(feature = "host")]
 pub mod reserve;

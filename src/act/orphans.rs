@@ -1,5 +1,6 @@
 //! What children leave behind: a process that left the group of the child that started it, say a daemon.
 
+use super::processes::field;
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
@@ -61,15 +62,8 @@ fn end_children(deadline: Instant) -> bool {
 }
 
 fn children() -> Vec<Pid> {
-    let ours = getpid();
+    let ours = u64::try_from(getpid().as_raw()).ok();
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let numbers = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers.map(Pid::from_raw).filter(|pid| parent(*pid) == Some(ours)).collect()
-}
-
-/// The fourth field of `/proc/PID/stat`; the second is a name in parentheses, which may hold anything.
-fn parent(pid: Pid) -> Option<Pid> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split(' ').nth(2)?.parse().ok().map(Pid::from_raw)
+    numbers.map(Pid::from_raw).filter(|pid| field(*pid, 4) == ours).collect()
 }

@@ -31,6 +31,8 @@ pub struct Units {
     /// Services that have a process.
     running: BTreeSet<String>,
     active_targets: BTreeSet<String>,
+    /// The start and the number of a service's oldest process, where they can be seen.
+    oldest: BTreeMap<String, (u64, i32)>,
     shown: BTreeMap<String, Shown>,
 }
 
@@ -72,11 +74,20 @@ impl Units {
         Some(units)
     }
 
+    /// Adds the oldest process of each service.
+    #[must_use]
+    pub fn with_oldest(self, oldest: BTreeMap<String, (u64, i32)>) -> Self {
+        Self { oldest, ..self }
+    }
+
     /// The units whose properties tell more than their state: those that may have died and come up again, and those
-    /// that are not active any more.
+    /// that are not active any more. PID 1 takes milliseconds for each, so a service that still has its oldest process
+    /// is not among them.
     pub fn to_be_shown(&self, before: &Self) -> Vec<String> {
-        let gone: BTreeSet<String> = self.gone(before).into_iter().collect();
-        self.running.union(&gone).cloned().collect()
+        let same = |unit: &str| self.oldest.get(unit).is_some_and(|p| before.oldest.get(unit) == Some(p));
+        let mut units: BTreeSet<String> = self.gone(before).into_iter().collect();
+        units.extend(self.running.iter().filter(|unit| !same(unit)).cloned());
+        units.into_iter().collect()
     }
 
     /// Adds what `systemctl show` prints about them: blocks with a blank line between.
@@ -250,6 +261,20 @@ mod tests {
         assert_eq!(service(1010, 1009, 0).last_start(&before), Some(Duration::from_secs(1009)));
         let starting = units(1010, &[("web.service", "activating", "start")]);
         assert_eq!(starting.last_start(&before), Some(Duration::from_secs(1010)));
+    }
+
+    #[test]
+    fn a_service_with_the_same_oldest_process_is_not_asked_about() {
+        let look = |process| {
+            let oldest = BTreeMap::from([("web.service".to_owned(), process)]);
+            units(1, &[("web.service", "active", "running")]).with_oldest(oldest)
+        };
+        assert_eq!(look((5, 100)).to_be_shown(&look((5, 100))), [""; 0]);
+        for other in [(6, 101), (6, 100), (5, 101)] {
+            assert_eq!(look(other).to_be_shown(&look((5, 100))), ["web.service"]);
+        }
+        let hidden = || units(1, &[("web.service", "active", "running")]);
+        assert_eq!(hidden().to_be_shown(&hidden()), ["web.service"]);
     }
 
     const STOPPED: &str = "Id=web.service\nLoadState=loaded\nActiveState=inactive\nType=exec\nRestart=on-failure\n\

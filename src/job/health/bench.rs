@@ -6,6 +6,7 @@ use crate::act::clock;
 use crate::act::machine::Machine;
 use crate::act::probe::{Answer, Finding, Judge, Question, Step, ask_all};
 use crate::act::process::{OnCancel, Spec};
+use crate::act::processes::oldest_of_services;
 use crate::decide::config::Config;
 use crate::decide::health::{Row, Standing, UnitTrouble};
 use crate::decide::outcome::Stop;
@@ -138,6 +139,7 @@ impl Bench<'_> {
                 let Some(units) = Units::parse(clock::monotonic(), printed) else {
                     return Step::Failed("systemctl did not list the units in a known form".to_owned());
                 };
+                let units = units.with_oldest(oldest_of_services());
                 let names = units.to_be_shown(before);
                 if !names.is_empty() {
                     let mut show = show.clone();
