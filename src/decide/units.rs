@@ -80,13 +80,17 @@ impl Units {
         Self { oldest, ..self }
     }
 
+    /// Whether a service still has the oldest process that it had at this look.
+    pub fn still_runs(&self, unit: &str, oldest: &BTreeMap<String, (u64, i32)>) -> bool {
+        self.oldest.get(unit).is_some_and(|process| oldest.get(unit) == Some(process))
+    }
+
     /// The units whose properties tell more than their state: those that may have died and come up again, and those
     /// that are not active any more. PID 1 takes milliseconds for each, so a service that still has its oldest process
     /// is not among them.
     pub fn to_be_shown(&self, before: &Self) -> Vec<String> {
-        let same = |unit: &str| self.oldest.get(unit).is_some_and(|p| before.oldest.get(unit) == Some(p));
         let mut units: BTreeSet<String> = self.gone(before).into_iter().collect();
-        units.extend(self.running.iter().filter(|unit| !same(unit)).cloned());
+        units.extend(self.running.iter().filter(|unit| !before.still_runs(unit, &self.oldest)).cloned());
         units.into_iter().collect()
     }
 
