@@ -160,7 +160,8 @@ fn a_full_store_is_13_before_anything_is_built_and_with_room_the_same_commit_is_
 #[test]
 fn too_little_room_for_the_state_is_13() {
     let host = Host::boot();
-    shrink(&host, "/var/lib/nixgate", "size=64M,mode=0750");
+    // Enough for what is fetched, which is looked at apart; too little for a deploy.
+    shrink(&host, "/var/lib/nixgate", "size=200M,mode=0750");
     host.root("chown nixgate:nixgate /var/lib/nixgate");
     host.commit("v1", &Commit::signed());
     let before = host.triple();
@@ -604,7 +605,7 @@ fn status_names_who_is_on_trial_and_how_long_he_may_be_confirmed() {
 }
 
 #[test]
-fn status_names_the_specialisation_that_runs() {
+fn the_specialisation_that_runs_is_named_and_a_revert_returns_to_it() {
     let host = Host::boot();
     host.commit("v1", &Commit::signed().fault("specialised"));
     let system = committed(&host).value("new").to_owned();
@@ -613,6 +614,13 @@ fn status_names_the_specialisation_that_runs() {
     assert_eq!(now["specialisation"], serde_json::json!({"name": "gui", "of": system}));
     assert_eq!((&now["standing"], &now["default"]), (&"settled".into(), &system.as_str().into()));
     assert!(text(&host).contains(&format!("gui, a specialisation of {system}")), "{}", text(&host));
+
+    let before = host.triple();
+    host.commit("v2", &Commit::signed().fault("specialised").fault("health-bad"));
+    let answer = host.ssh(&["switch"]);
+    leaves(&host, &before, &answer, "switch", "reverted", 21, &[TRIED, REVERTS]);
+    assert!(answer.stderr.contains("the specialisation gui of "), "{answer:#?}");
+    assert_eq!(status(&host)["specialisation"]["name"], "gui");
 }
 
 // ---- a state that is none ---------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ use super::source::step;
 use crate::act::begun::Begun;
 use crate::act::machine::Machine;
 use crate::act::process::OnCancel;
-use crate::act::system::{files_of, reboot_reasons};
+use crate::act::system::{files_of, reboot_reasons, specialisation_of};
 use crate::decide::answer::Code;
 use crate::decide::config::{WhenImpossible, WhenNeeded};
 use crate::decide::outcome::{OrStop, Stop};
@@ -61,6 +61,7 @@ pub fn run(
         return Ok(Before { old, course, baseline: Baseline::default() });
     }
     is_a_system(system)?;
+    say_what_ends(machine, &old, course);
     nobody_else_switches(machine)?;
     has_room(machine, plan, system)?;
     lockout::refuse(machine, plan, &old.running, system)?;
@@ -125,6 +126,17 @@ fn with_restart(machine: &Machine, plan: &Plan, old: &Triple, system: &StorePath
             Code::NeedsBoot,
             format_args!("the candidate {what} ({reasons} differ); ask for `boot` and restart the host"),
         )),
+    }
+}
+
+/// A specialisation is a system of its own, and what is activated is the candidate without one.
+fn say_what_ends(machine: &Machine, old: &Triple, course: Course) {
+    let parents: Vec<String> = std::iter::once(&old.profile).chain(&old.default).cloned().collect();
+    let running = StorePath::parse(&old.running).ok().filter(|_| course == Course::Trial);
+    if let Some((name, of)) = running.and_then(|running| specialisation_of(&running, &parents)) {
+        machine.log.line(format_args!(
+            "the specialisation {name} of {of} runs; the candidate is activated without one, and a revert returns to it"
+        ));
     }
 }
 
