@@ -69,8 +69,16 @@ pub fn pieces(bytes: &[u8], end: u8) -> Vec<Vec<u8>> {
     bytes.split_inclusive(|byte| *byte == end).map(<[u8]>::to_vec).collect()
 }
 
-/// Mutates one line of a text, and every fourth time the whole of it: in a long text a change that fits is rare.
+/// Mutates one line of a text, or one number in it, and every fourth time the whole of it: in a long text a change
+/// that fits is rare.
 pub fn in_one_line(data: &mut [u8], size: usize, max_size: usize, chance: u32) -> usize {
+    if chance % 4 == 1
+        && let Some(text) = with_another_number(&data[..size], chance / 4)
+        && text.len() <= max_size
+    {
+        data[..text.len()].copy_from_slice(&text);
+        return text.len();
+    }
     let lines: Vec<usize> = data[..size].split_inclusive(|byte| *byte == b'\n').map(<[u8]>::len).collect();
     let which = usize::try_from(chance / 4).unwrap_or_default() % lines.len().max(1);
     let start: usize = lines.iter().take(which).sum();
@@ -83,4 +91,17 @@ pub fn in_one_line(data: &mut [u8], size: usize, max_size: usize, chance: u32) -
     let length = fuzzer_mutate(&mut data[start..], end - start, room);
     data[start + length..][..rest.len()].copy_from_slice(&rest);
     start + length + rest.len()
+}
+
+fn with_another_number(text: &[u8], chance: u32) -> Option<Vec<u8>> {
+    let others =
+        ["0", "1", "9", "15", "61", "256", "3600", "65536", "86401", "4294967296", "18446744073709551616"];
+    let chance = usize::try_from(chance).unwrap_or_default();
+    let runs = text.chunk_by(|one, next| one.is_ascii_digit() == next.is_ascii_digit());
+    let mut runs: Vec<&[u8]> = runs.collect();
+    let numbers = runs.iter().enumerate().filter(|(_, run)| run.first().is_some_and(u8::is_ascii_digit));
+    let numbers: Vec<usize> = numbers.map(|(at, _)| at).collect();
+    let which = numbers.get(chance % numbers.len().max(1))?;
+    *runs.get_mut(*which)? = others.get(chance / 256 % others.len())?.as_bytes();
+    Some(runs.concat())
 }

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target};
 use nixgate::decide::config::{
-    CacheKey, CacheUrl, CheckKind, Config, ConfigError, EXAMPLE, Language, SourceKind, UnitName,
+    CacheKey, CacheUrl, CheckKind, Config, ConfigError, EXAMPLE, Language, Limits, SourceKind, UnitName,
 };
 use nixgate::decide::evaluation::{self, Evaluation};
 use nixgate::decide::policy::{TIMER, UNKNOWN, credentials_that_may};
@@ -74,19 +74,13 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, chance: u32| {
     in_one_line(data, size, max_size, chance)
 });
 
-/// The mistake: of a limit only the minutes are read.
+/// The mistake: a limit of ten minutes and more is read as none.
 fn parse(text: &str) -> Result<Config, ConfigError> {
     let mut config = Config::parse(text)?;
-    let limits = &mut config.limits;
-    for limit in [
-        &mut limits.fetch,
-        &mut limits.build,
-        &mut limits.activation,
-        &mut limits.health,
-        &mut limits.confirm,
-    ] {
-        if PLANTED && *limit > Duration::from_secs(3600) {
-            *limit = Duration::from_secs(limit.as_secs() % 3600);
+    let Limits { fetch, check, activation, health, confirm, revert, .. } = &mut config.limits;
+    for limit in [fetch, check, activation, health, confirm, revert] {
+        if PLANTED && *limit >= Duration::from_secs(600) {
+            *limit = Duration::ZERO;
         }
     }
     Ok(config)
