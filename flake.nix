@@ -53,10 +53,6 @@
           rendered = host.config.services.nixgate.rendered;
           sudoers = host.config.environment.etc.sudoers.source;
           units = host.config.environment.etc."systemd/system".source;
-          format = pkgs.runCommand "nixgate-format" { nativeBuildInputs = [ pkgs.nixfmt-rfc-style ]; } ''
-            find ${./.} -name '*.nix' -exec nixfmt --check {} +
-            touch "$out"
-          '';
         }
       );
 
@@ -67,7 +63,7 @@
             cargo
             clippy
             git
-            nixfmt-rfc-style
+            nixfmt
             openssh
             rustc
             rustfmt
@@ -76,7 +72,7 @@
         };
       });
 
-      formatter = eachSystem (pkgs: pkgs.nixfmt-rfc-style);
+      formatter = eachSystem (pkgs: pkgs.nixfmt);
 
       templates = {
         single-host = {

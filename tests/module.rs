@@ -246,6 +246,20 @@ fn settings_without_an_option_reach_the_file_and_nixgatectl_refuses_what_it_does
 }
 
 #[test]
+fn what_the_page_of_the_module_shows_is_taken() {
+    let page = text("docs/nixos.md");
+    let blocks: Vec<&str> =
+        page.split("```nix\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(!blocks.is_empty());
+    for (at, block) in blocks.into_iter().enumerate() {
+        let directory = Directory::new(&format!("page-{at}"));
+        let host = evaluate(&host(block), &directory.0).unwrap();
+        assert_eq!(said(&host), [""; 0], "{block}");
+        build(&host).unwrap_or_else(|error| panic!("{block}: {error}"));
+    }
+}
+
+#[test]
 fn a_credential_is_a_path_of_the_host_and_becomes_the_read_key() {
     let directory = Directory::new("credential");
     let host = evaluate(
