@@ -166,7 +166,7 @@ fn checks_run_at_once_and_their_output_is_told_apart_and_bounded() {
     // Each waits for the other.
     let meet = |name: &str, other: &str| {
         let text = format!(
-            "mkfifo /tmp/{name}-$version; echo here; (echo >/tmp/{name}-$version) & until [ -p /tmp/{other}-$version ]; do :; done; cat /tmp/{other}-$version"
+            "mkfifo /tmp/{name}-$version; echo here; (echo >/tmp/{name}-$version) & until [ -p /tmp/{other}-$version ]; do :; done; cat /tmp/{other}-$version && wait"
         );
         format!("[[check]]\nname = \"{name}\"\nretries = 0\n{}\n", script(&host, name, &text))
     };
