@@ -160,15 +160,18 @@ fn a_full_store_is_13_before_anything_is_built_and_with_room_the_same_commit_is_
 #[test]
 fn too_little_room_for_the_state_is_13() {
     let host = Host::boot();
-    // Enough for what is fetched, which is looked at apart; too little for a deploy.
+    // Enough for what is fetched, which has a limit of its own.
     shrink(&host, "/var/lib/nixgate", "size=200M,mode=0750");
     host.root("chown nixgate:nixgate /var/lib/nixgate");
     host.commit("v1", &Commit::signed());
     let before = host.triple();
+    let much = "[space]\nstate = \"256M\"";
+    configure(&host, much);
     let answer = host.ssh(&["switch"]);
     leaves(&host, &before, &answer, "switch", "refused", 13, &["accepted fetched verified", REFUSES]);
     assert!(answer.stderr.contains("/var/lib/nixgate is too full: "), "{answer:#?}");
-    configure(&host, "[space]\nstate = \"16M\"");
+    assert!(answer.stderr.contains("needed are 256.0 MiB (space.state)"), "{answer:#?}");
+    unconfigure(&host, much);
     committed(&host);
 }
 

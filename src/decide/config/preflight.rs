@@ -89,7 +89,7 @@ impl FromText for Bytes {
 impl Default for Space {
     fn default() -> Self {
         let mebi = |n: u64| Bytes(n << 20);
-        Self { store: mebi(1024), state: mebi(256), boot: mebi(4), inodes: 10_000 }
+        Self { store: mebi(1024), state: mebi(64), boot: mebi(4), inodes: 10_000 }
     }
 }
 impl Default for Preflight {
