@@ -356,7 +356,7 @@ fn a_read_key_that_others_can_read_is_refused_and_a_credential_is_taken() {
         refuses(&host, 78, &[&format!("chmod 0600 {key}")]);
     }
     host.root(&format!("mv {key} /root/read-key"));
-    refuses(&host, 78, &[&format!("install -m 0600 -o nixgate -g nixgate KEY {key}")]);
+    refuses(&host, 78, &[&format!("install -m 0600 -o nixgate -g nixgate FILE {key}")]);
     host.config_edit_only("[trust]", "ssh-key = \"$CREDENTIALS_DIRECTORY/source\"\n\n[trust]");
     refuses(&host, 78, &["LoadCredential=source:FILE"]);
     host.root(
