@@ -209,7 +209,7 @@ fn nothing_that_a_check_starts_outlives_it() {
     // Outside of a check the same leaves three.
     host.root("setpriv --reuid nixgate --regid nixgate --clear-groups /usr/local/bin/well >/dev/null 2>&1");
     host.await_root("[ $(pgrep -u nixgate -fx 'sleep 4321' | wc -l) -ge 2 ]", LIMIT);
-    host.root("pkill -u nixgate -fx 'sleep 4321'");
+    host.root("kill $(pgrep -u nixgate -fx 'sleep 4321')");
 }
 
 #[test]
