@@ -35,8 +35,8 @@ impl Log {
     /// A new log, or the end of one that a dead job left.
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut segment = 0;
-        while next_segment(path, segment).is_some_and(|next| next > segment) {
-            segment = next_segment(path, segment).unwrap_or(segment);
+        while let Some(next) = next_segment(path, segment) {
+            segment = next;
         }
         Ok(Self(Arc::new(Mutex::new(Some(Writer::open(path, segment)?)))))
     }
