@@ -6,7 +6,7 @@ use crate::act::git::KNOWN_HOSTS;
 use crate::act::keys::{ALLOWED_SIGNERS, Namespace, REVOKED};
 use crate::act::machine::Machine;
 use crate::act::store::ROOT;
-use crate::decide::config::{ReadKey, Signatures, SourceKind};
+use crate::decide::config::{CheckKind, ReadKey, Signatures, SourceKind};
 use crate::decide::privileged::{Platform, Program};
 use crate::decide::render::{Content, Rendered, everything};
 use nix::sys::statvfs::{Statvfs, statvfs};
@@ -24,7 +24,7 @@ pub fn look(report: &mut Report, machine: &Machine) {
             report.found(format!("read key {key}"), source_key(Path::new(path.as_str())));
         }
     }
-    report.found("programs", programs(machine.platform));
+    report.found("programs", programs(machine));
     let found = differing(&everything(&machine.config, machine.platform), machine.platform, Path::new("/"));
     report.found("installed files are what this configuration renders", found);
     for (path, megabytes) in [("/nix/store", 1024), (ROOT, 256)] {
@@ -84,9 +84,9 @@ fn source_key(path: &Path) -> Found {
     if good { Ok(()) } else { Err(format!("it has to be nixgate's alone; {mend}")) }
 }
 
-fn programs(platform: Platform) -> Found {
+fn programs(machine: &Machine) -> Found {
     use Program::{
-        Choom, Git, Grep, Nix, NixEnv, NixInstantiate, NixStore, Nixgate, NixgateJob, Prlimit, Ssh,
+        Choom, Curl, Git, Grep, Nix, NixEnv, NixInstantiate, NixStore, Nixgate, NixgateJob, Prlimit, Ssh,
         SshKeygen, SshKeyscan, Sudo, Systemctl, SystemdRun, True,
     };
     let all = [
@@ -108,10 +108,13 @@ fn programs(platform: Platform) -> Found {
         SystemdRun,
         True,
     ];
+    // Only checks by http need it; tailscale is looked at where it is used.
+    let http = machine.config.checks.iter().any(|check| matches!(check.kind, CheckKind::Http(_)));
+    let all = all.into_iter().chain(http.then_some(Curl));
     let there =
         |path: &String| fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
     let missing: Vec<String> =
-        all.into_iter().map(|program| platform.path(program)).filter(|path| !there(path)).collect();
+        all.map(|program| machine.platform.path(program)).filter(|path| !there(path)).collect();
     if missing.is_empty() { Ok(()) } else { Err(format!("install what is missing: {}", missing.join(", "))) }
 }
 
