@@ -227,6 +227,9 @@ pub fn after_revert(machine: &mut Machine, baseline: &Baseline) -> Lacking {
             });
         }
     }
+    if measured.units.is_none() {
+        lacking.other.push("the units, of which systemd said nothing".to_owned());
+    }
     for unit in measured.trouble {
         let bin = if machine.config.requires(&unit) { &mut lacking.essential } else { &mut lacking.other };
         bin.push(unit);
