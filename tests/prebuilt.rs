@@ -210,10 +210,10 @@ fn only_a_manifest_that_is_signed_for_this_host_and_for_now_counts() {
     let elsewhere = good.replace("\"/nix/store", "\"/gnu/store");
     for (spoilt, why) in [
         (good.replace("demo\"", "other\""), "for host other and not for this one"),
-        (good.replace("2199", "2020"), "by its not-after"),
+        (good.replace("2199-01-01", "2020-01-01"), "by its not-after"),
         (good.replace("\"version\": 1", "\"version\": 2"), "of version 2"),
         (good.replace("\"sequence\"", "\"force\": true, \"sequence\""), "unknown field `force`"),
-        (good.replace("10", "0"), "the manifest's sequence"),
+        (good.replace("\"sequence\": 10,", "\"sequence\": 0,"), "the manifest's sequence"),
         (elsewhere, "the manifest's path"),
         (good.replace("demo-v1", "demo-v1/bin"), "the manifest's path"),
     ] {
