@@ -14,18 +14,16 @@ mod source;
 mod status;
 mod trial;
 
-use crate::act::begun::{Begun, audit_event};
-
+use crate::act::begun::Begun;
 use crate::act::channel::{receive_within, send};
-use crate::act::clock;
 use crate::act::files::{Lock, read_trusted};
 use crate::act::inbox::{Event, Inbox};
 use crate::act::kernel;
 use crate::act::log::Log;
 use crate::act::machine::Machine;
-use crate::act::peer::{Peer, peer, session};
+use crate::act::peer::{Peer, peer};
 use crate::act::reserve::Reserve;
-use crate::act::store::{ROOT, Store, StoreError};
+use crate::act::store::{ROOT, Store};
 use crate::act::syslog::{self, Severity};
 use crate::act::watch::Watch;
 use crate::decide::answer::{Code, Packet};
@@ -34,12 +32,12 @@ use crate::decide::config::Config;
 use crate::decide::escape::escaped;
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::plan::{Candidate, Plan};
-use crate::decide::policy::{Authorized, Caller, Facts, Identity, WhoseWord, identify, judge};
+use crate::decide::policy::Caller;
 use crate::decide::privileged::Platform;
 use crate::decide::request::Request;
 use crate::decide::state::State;
-use crate::decide::window::Moment;
 use answers::Word;
+use caller::permit;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -47,7 +45,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 const CONFIG: &str = "/etc/nixgate/config.toml";
-const FREEZE: &str = "/etc/nixgate/freeze";
 
 /// One connection, which is standard input.
 pub fn serve(platform: Platform) -> ExitCode {
@@ -158,52 +155,9 @@ fn machine(platform: Platform, log: Log) -> Result<Machine, Stop> {
     Ok(Machine { platform, config, store: Store::new(ROOT), log, inbox: Inbox::default() })
 }
 
-/// Judges, and puts a refusal into the audit log.
-fn permit(
-    mut machine: Machine,
-    request: Request,
-    caller: Caller,
-    pid: i32,
-) -> Result<(Machine, Authorized), Stop> {
-    let (caller, nobody) = caller::vouched_for(&mut machine, caller, session(pid));
-    let (freeze, now) = (freeze(), Moment::from_unix(clock::wall_seconds()));
-    let job = match request {
-        Request::Confirm(_) | Request::Cancel(_) => {
-            let current = answers::current(&machine.store).or_stop(Code::NotWritable)?;
-            current.map(|(_, record)| WhoseWord { confirm: record.may_confirm, cancel: record.may_cancel })
-        }
-        _ => None,
-    };
-    let asked = request.to_string();
-    match judge(&machine.config, &caller, request, &Facts { freeze, job, now, nobody }) {
-        Ok(authorized) => Ok((machine, authorized)),
-        Err(refusal) => {
-            let identity = identify(&machine.config, &caller);
-            note_refusal(&machine.store, &identity, &asked, &refusal.to_string())
-                .or_stop(Code::NotWritable)?;
-            Err(Stop::new(Code::NotAllowed, refusal))
-        }
-    }
-}
-
 /// One line of ours in the system's log.
 fn note(text: &str) {
     syslog::log("nixgate-job", Severity::LOG_NOTICE, &escaped(text.as_bytes(), 480));
-}
-
-/// The first line of the freeze file. One that cannot be read freezes, too.
-fn freeze() -> Option<String> {
-    match fs::read_to_string(FREEZE) {
-        Ok(text) => Some(text.lines().next().unwrap_or("no reason given").to_owned()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => Some(format!("{FREEZE} cannot be read: {error}")),
-    }
-}
-
-fn note_refusal(store: &Store, identity: &Identity, request: &str, why: &str) -> Result<(), StoreError> {
-    note(&format!("refused {} for {}: {why}", request, identity.name));
-    let detail = [("request", request.to_owned()), ("why", why.to_owned())];
-    store.audit_refusal(audit_event("not-allowed", None, identity, &detail))
 }
 
 /// What was asked for on standard output, what is said beside it on standard error, and an end.

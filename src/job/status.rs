@@ -1,6 +1,7 @@
 //! `status`: looks at all that says where the host stands. It takes no lock and changes nothing.
 
-use super::{answers, freeze};
+use super::answers;
+use super::caller::freeze;
 use crate::act::clock;
 use crate::act::machine::{Machine, profile_system, revision_of, running_system, system_at};
 use crate::act::store::StoreError;
