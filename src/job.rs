@@ -38,6 +38,7 @@ use crate::decide::request::Request;
 use crate::decide::state::State;
 use answers::Word;
 use caller::permit;
+use deploy::Restart;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -68,7 +69,7 @@ pub fn recover_only(platform: Platform) -> ExitCode {
     let machine = not_root().and_then(|()| machine(platform, Log::nowhere()));
     let result = machine.and_then(|mut machine| match machine.store.lock().or_stop(Code::NotWritable)? {
         None => Ok(()), // A job is alive; the transaction is its own.
-        Some(_lock) => recover::recover(&mut machine).or_stop(Code::NotWritable),
+        Some(_lock) => recover::recover(&mut machine).map(drop).or_stop(Code::NotWritable),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -215,7 +216,10 @@ fn work(mut machine: Machine, channel: OwnedFd, plan: &Plan) -> Answered {
 }
 
 fn begin(machine: &mut Machine, plan: &Plan) -> Result<(Begun, crate::decide::record::HostState), Stop> {
-    recover::recover(machine).or_stop(Code::NotWritable)?;
+    if recover::recover(machine).or_stop(Code::NotWritable)? == Restart::Asked {
+        let why = "the job before this one left the host where only a restart leads back, and it restarts now; ask again when it is up";
+        return Err(Stop::new(Code::Busy, why));
+    }
     machine.store.prune_jobs(49, 1 << 30).or_stop(Code::NotWritable)?;
     match plan.candidate() {
         // The way out of a full disk, too.

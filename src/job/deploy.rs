@@ -209,12 +209,22 @@ fn wants_restart(begun: &Begun, outcome: &Outcome) -> Option<Vec<String>> {
     Some(reasons)
 }
 
+/// What is known of a restart of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// PID 1 has taken it on: nothing may begin before it.
+    Asked,
+    No,
+}
+
 /// Where a revert failed and the configuration says so: into the boot default.
-pub fn restart_if_configured(machine: &mut Machine, begun: &Begun) {
+pub fn restart_if_configured(machine: &mut Machine, begun: &Begun) -> Restart {
     let wanted = machine.config.revert.when_it_fails == WhenRevertFails::Reboot;
     // Only into what ran before: where the commit could not be taken back either, a person has to look.
     let leads_back = |now: Triple| begun.record().old.as_ref().is_some_and(|old| now.is_kept(&old.profile));
-    if begun.state() == State::NeedsOperator && wanted && machine.triple().is_ok_and(leads_back) {
-        let _ = machine.privileged(begun, Row::Reboot, Duration::from_secs(60), OnCancel::GoOn);
+    if begun.state() != State::NeedsOperator || !wanted || !machine.triple().is_ok_and(leads_back) {
+        return Restart::No;
     }
+    let asked = machine.privileged(begun, Row::Reboot, Duration::from_secs(60), OnCancel::GoOn);
+    if asked.is_ok_and(|ended| ended.is_success()) { Restart::Asked } else { Restart::No }
 }

@@ -2,7 +2,7 @@
 //! before each job. Doing it twice changes nothing.
 
 use super::commit::{self, MustRun, await_idle};
-use super::deploy::{Direction, finish, note_permanent, remember_installed, restart_if_configured};
+use super::deploy::{Direction, Restart, finish, note_permanent, remember_installed, restart_if_configured};
 use super::revert::{revert, undo_a_commit};
 use crate::act::begun::Begun;
 use crate::act::clock;
@@ -16,14 +16,17 @@ use crate::decide::request::Verb;
 use crate::decide::state::{Recovery, State};
 use crate::decide::value::{JobId, StorePath};
 
-/// Looks at the transaction in progress, which nobody works on: the caller holds the lock.
-pub fn recover(machine: &mut Machine) -> Result<(), StoreError> {
+/// Looks at the transaction in progress, which nobody works on: the caller holds the lock. Says whether the host was
+/// asked to restart.
+pub fn recover(machine: &mut Machine) -> Result<Restart, StoreError> {
     let mut state = machine.store.state()?;
-    let Some(job) = state.job.as_deref().and_then(|text| JobId::parse(text).ok()) else { return Ok(()) };
+    let Some(job) = state.job.as_deref().and_then(|text| JobId::parse(text).ok()) else {
+        return Ok(Restart::No);
+    };
     let Some(record) = machine.store.record(&job)? else {
         // Named in the state before its first record was whole: nothing can have happened.
         state.job = None;
-        return machine.store.write_state(&state);
+        return machine.store.write_state(&state).map(|()| Restart::No);
     };
     machine.log = crate::act::log::Log::open(&machine.store.job_dir(&job).join("log"))
         .map_err(|source| StoreError::Io { path: machine.store.job_dir(&job), source })?;
@@ -33,8 +36,7 @@ pub fn recover(machine: &mut Machine) -> Result<(), StoreError> {
     let outcome = outcome(machine, &mut begun, &mut state, &record);
     finish(machine, &mut begun, &mut state, &outcome);
     machine.store.set_reserve(Reserve::Keep);
-    restart_if_configured(machine, &begun);
-    Ok(())
+    Ok(restart_if_configured(machine, &begun))
 }
 
 fn outcome(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, record: &Record) -> Outcome {
