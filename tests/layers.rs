@@ -84,6 +84,16 @@ fn nothing_panics_outside_of_tests() {
     assert_eq!(mentions("", &words), [""; 0]);
 }
 
+/// The gate waits for nothing but the service; what the job and its children may take is on record, and a host that slept
+/// has not stopped that time.
+#[test]
+fn no_deadline_of_the_job_stands_still_while_the_host_sleeps() {
+    let mut found = mentions("job", &["std::time::Instant", "time::{Duration, Instant"]);
+    found.extend(mentions("act", &["std::time::Instant", "time::{Duration, Instant"]));
+    found.retain(|place| !place.starts_with("src/act/channel.rs:"));
+    assert_eq!(found, [""; 0], "crate::act::clock::Instant goes on");
+}
+
 /// Owner files: a crate that reaches outside has one.
 #[test]
 fn each_of_these_crates_has_one_owner() {

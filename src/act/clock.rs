@@ -1,7 +1,32 @@
 //! The clocks: deadlines by CLOCK_BOOTTIME, units by CLOCK_MONOTONIC, records by the wall, boots by their id.
 
 use nix::time::{ClockId, clock_gettime};
+use std::ops::Add;
 use std::time::{Duration, SystemTime};
+
+/// A moment by CLOCK_BOOTTIME. The standard library's stands still while the host sleeps, so a deadline would too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant(Duration);
+
+impl Instant {
+    pub fn now() -> Self {
+        Self(since_boot())
+    }
+    /// What is left until then; nothing once it is over.
+    pub fn saturating_duration_since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+    pub fn elapsed(self) -> Duration {
+        Self::now().saturating_duration_since(self)
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+    fn add(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(time))
+    }
+}
 
 /// Time since this boot, suspended time included.
 pub fn since_boot() -> Duration {

@@ -1,5 +1,6 @@
 //! A fetch that a hostile source cannot use: into [`super::quarantine`], and held to a time, a size and a measure of memory.
 
+use super::clock::Instant;
 use super::git::{VERIFIED, commit_at};
 use super::machine::Machine;
 use super::process::{Ended, RunError, Spec};
@@ -10,7 +11,7 @@ use nix::sys::statvfs::statvfs;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What the branch is called in quarantine.
 const INCOMING: &str = "refs/nixgate/incoming";

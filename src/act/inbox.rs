@@ -1,7 +1,8 @@
 //! The one place where a job waits.
 
+use super::clock::Instant;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Instant;
+use std::time::Duration;
 
 /// What a job waits for.
 #[derive(Debug)]
@@ -41,6 +42,10 @@ pub enum Woken {
     Deadline,
 }
 
+/// A wait for a message stands still while the host sleeps. So none is longer than this, and a deadline that has passed
+/// meanwhile is noticed.
+const SLEEP: Duration = Duration::from_secs(5);
+
 impl Inbox {
     pub fn sender(&self) -> Sender<Event> {
         self.sender.clone()
@@ -60,18 +65,24 @@ impl Inbox {
 
     /// Waits for the next event, or until the deadline.
     pub fn wait(&mut self, deadline: Instant) -> Woken {
-        match self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(Event::Cancel(who)) => {
-                self.cancelled = Some(who);
-                Woken::Cancelled
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.receiver.recv_timeout(left.min(SLEEP)) {
+                Ok(Event::Cancel(who)) => {
+                    self.cancelled = Some(who);
+                    return Woken::Cancelled;
+                }
+                Ok(Event::Confirm(who)) => {
+                    self.confirmed = Some(who);
+                    return Woken::Confirmed;
+                }
+                Ok(Event::Ended(number)) => return Woken::Ended(number),
+                // We hold a sender, so the channel cannot be disconnected; if it were, nothing could come.
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) if left <= SLEEP => {
+                    return Woken::Deadline;
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
-            Ok(Event::Confirm(who)) => {
-                self.confirmed = Some(who);
-                Woken::Confirmed
-            }
-            Ok(Event::Ended(number)) => Woken::Ended(number),
-            // We hold a sender, so the channel cannot be disconnected; if it were, nothing could come.
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Woken::Deadline,
         }
     }
 }

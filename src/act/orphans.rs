@@ -1,5 +1,6 @@
 //! What children leave behind: a process that left the group of the child that started it, say a daemon.
 
+use super::clock::Instant;
 use super::processes::field;
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
@@ -9,7 +10,7 @@ use nix::unistd::{Pid, getpid};
 use std::fs;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long ending them may take: a process in the middle of a disk access dies when that is over.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -1,5 +1,6 @@
 //! Many questions at once: each with its limit and its retries, all under one deadline, one loop that waits.
 
+use super::clock::Instant;
 use super::inbox::{Inbox, Woken};
 use super::log::Log;
 use super::orphans::Orphans;
@@ -10,7 +11,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What is asked of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]

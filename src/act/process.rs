@@ -1,5 +1,6 @@
 //! Children: argv, an environment from nothing, a deadline, and an end for their whole process group.
 
+use super::clock::Instant;
 use super::inbox::{Event, Inbox, Woken};
 use super::kernel::without_new_privileges;
 use super::labelled::copy_lines;
@@ -13,7 +14,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Whether a `cancel` ends this wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

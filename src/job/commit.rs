@@ -1,6 +1,7 @@
 //! Making a system permanent: profile, then boot entry, and the way back from either.
 
 use crate::act::begun::Begun;
+use crate::act::clock::Instant;
 use crate::act::inbox::Woken;
 use crate::act::machine::Machine;
 use crate::act::process::OnCancel;
@@ -10,7 +11,7 @@ use crate::decide::privileged::{COMMIT_SECONDS, Row};
 use crate::decide::record::Triple;
 use crate::decide::state::State;
 use crate::decide::value::StorePath;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SET: Duration = Duration::from_secs(120);
 const ENTRY: Duration = Duration::from_secs(COMMIT_SECONDS + 30);

@@ -5,7 +5,7 @@ mod asked;
 mod bench;
 
 use crate::act::begun::Begun;
-use crate::act::clock;
+use crate::act::clock::{self, Instant};
 use crate::act::inbox::Woken;
 use crate::act::machine::{Machine, running_system};
 use crate::act::process::OnCancel;
@@ -18,7 +18,7 @@ use crate::decide::units::Units;
 use crate::decide::value::{Branch, StorePath};
 use asked::Asked;
 use bench::{Measured, Patience, measure};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How the host was before the trial. What was broken then reverts nothing now.
 #[derive(Debug, Default)]

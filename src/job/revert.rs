@@ -4,6 +4,7 @@ use super::commit::{await_idle, undo};
 use super::health::{Baseline, after_revert};
 use super::trial::{changed_nothing, settle};
 use crate::act::begun::Begun;
+use crate::act::clock::Instant;
 use crate::act::inbox::Woken;
 use crate::act::machine::{Machine, profile_system, running_system};
 use crate::act::process::OnCancel;
@@ -13,7 +14,7 @@ use crate::decide::outcome::{Outcome, Stop};
 use crate::decide::privileged::{COMMIT_SECONDS, Row};
 use crate::decide::record::Triple;
 use crate::decide::state::State;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Returns to the old system by the very unit that the dead man's switch would have started.
 pub fn revert(machine: &mut Machine, begun: &mut Begun, before: Option<&Baseline>, stop: Stop) -> Outcome {

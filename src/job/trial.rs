@@ -3,7 +3,7 @@
 use super::health::{self, Baseline};
 use super::source::step;
 use crate::act::begun::Begun;
-use crate::act::clock;
+use crate::act::clock::{self, Instant};
 use crate::act::inbox::Woken;
 use crate::act::machine::{Machine, running_system};
 use crate::act::process::{OnCancel, RunError};
@@ -20,7 +20,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const UNIT: &str = "nixgate-activate.service";
 

@@ -2,7 +2,7 @@
 
 use super::asked::{Asked, What};
 use super::{Baseline, cancelled};
-use crate::act::clock;
+use crate::act::clock::{self, Instant};
 use crate::act::machine::Machine;
 use crate::act::probe::{Answer, Finding, Judge, Question, Step, ask_all};
 use crate::act::process::{OnCancel, Spec};
@@ -12,7 +12,6 @@ use crate::decide::health::{Row, Standing, UnitTrouble};
 use crate::decide::outcome::Stop;
 use crate::decide::units::Units;
 use std::ops::ControlFlow;
-use std::time::Instant;
 
 /// Whether everything is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! it returns to was judged when it came, and it is the way out.
 
 use crate::act::begun::Begun;
+use crate::act::clock::Instant;
 use crate::act::inbox::Woken;
 use crate::act::machine::Machine;
 use crate::act::process::{OnCancel, Rights, RunError, Spec};
@@ -10,7 +11,6 @@ use crate::decide::config::{Check, CheckKind, When};
 use crate::decide::outcome::Stop;
 use crate::decide::plan::{Candidate, Plan};
 use crate::decide::value::StorePath;
-use std::time::Instant;
 
 /// One after the other, in the order of the configuration. The first that fails refuses.
 pub fn ask(machine: &mut Machine, begun: &Begun, plan: &Plan, system: &StorePath) -> Result<(), Stop> {
