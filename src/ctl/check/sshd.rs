@@ -20,8 +20,27 @@ pub fn look(report: &mut Report, machine: &mut Machine) {
         Some(text) => {
             let wrong = |found: String| format!("{found}; {}, then restart sshd", install(platform));
             report.found(what, in_force(&render::sshd(platform), &text).map_err(wrong));
+            match forgives_this_host(&text) {
+                Ok(()) => report.ok("sshd's penalties leave this host's own questions alone"),
+                Err(mend) => report.warn("sshd's penalties", mend),
+            }
         }
     }
+}
+
+/// Each deploy asks sshd twice for its key without logging in, which OpenSSH 9.8 and later punish by address: beside
+/// a monitor that does the same, a good deploy would look like one that broke sshd.
+fn forgives_this_host(effective: &str) -> Found {
+    let effective = settings(effective.lines());
+    let get = |key| effective.get(key).map_or("", String::as_str);
+    if matches!(get("persourcepenalties"), "" | "no")
+        || get("persourcepenaltyexemptlist").split(',').any(|range| range.starts_with("127.0.0."))
+    {
+        return Ok(());
+    }
+    Err("nixgate's question whether sshd answers counts as an attack when it is put some fifteen times within seconds; \
+         put the line PerSourcePenaltyExemptList 127.0.0.1,::1 into a file /etc/ssh/sshd_config.d/00-nixgate.conf (NixOS: services.openssh.settings), then restart sshd"
+        .to_owned())
 }
 
 /// Every setting of the block, and the global one that it cannot hold.
@@ -63,5 +82,20 @@ mod tests {
         let environment = effective.replace("permituserenvironment no", "permituserenvironment yes");
         assert!(in_force(&block, &environment).is_err());
         assert!(in_force(&block, "").unwrap_err().contains("forcecommand is not set"));
+    }
+
+    #[test]
+    fn penalties_for_this_hosts_own_address_are_seen() {
+        let penalties = "persourcepenalties crash:90 authfail:5 noauth:1 min:15\n";
+        let wrong = forgives_this_host(&format!("persourcepenaltyexemptlist none\n{penalties}"));
+        assert!(wrong.unwrap_err().contains("PerSourcePenaltyExemptList 127.0.0.1,::1"));
+        for fine in [
+            "port 22\n",
+            "persourcepenaltyexemptlist none\npersourcepenalties no\n",
+            &format!("persourcepenaltyexemptlist 10.0.0.0/8,127.0.0.1,::1\n{penalties}"),
+            &format!("persourcepenaltyexemptlist 127.0.0.0/8\n{penalties}"),
+        ] {
+            assert_eq!(forgives_this_host(fine), Ok(()), "{fine}");
+        }
     }
 }

@@ -102,6 +102,7 @@ Include /etc/ssh/sshd_config.d/*.conf
 KbdInteractiveAuthentication no
 UsePAM yes
 PrintMotd no
+PerSourcePenaltyExemptList 127.0.0.1,::1
 AcceptEnv LANG LC_*
 Subsystem sftp /usr/lib/openssh/sftp-server
 SSHD
