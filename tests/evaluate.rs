@@ -224,9 +224,10 @@ fn an_evaluation_without_end_or_measure_is_12_and_the_limit_is_named() {
     let many = "builtins.genList (x: x) 100000";
     let endless = format!("builtins.foldl' (a: x: builtins.foldl' (b: y: b + y) a ({many})) 0 ({many})");
     commit(&host, "endless", &first, &[("flake.nix", &flake("", &format!("assert {endless} == 0; base")))]);
-    let answer = refuses(&host, "endless", 12, "the evaluation did not end within 4 s (limits.evaluation)");
-    assert!((4_000..20_000).contains(&answer.millis), "{answer:#?}");
+    refuses(&host, "endless", 12, "the evaluation did not end within 4 s (limits.evaluation)");
     host.root("! pgrep -u nixgate nix-instantiate");
+    // Room for what may take its time.
+    host.config_edit_only("evaluation = \"4s\"", "evaluation = \"2m\"");
     let huge = "builtins.stringLength (builtins.foldl' (a: n: a + a) \"aaaaaaaaaaaaaaaa\" (builtins.genList (x: x) 40))";
     commit(&host, "huge", &first, &[("flake.nix", &flake("", &format!("assert {huge} == 0; base")))]);
     refuses(&host, "huge", 12, "It may use 600 MiB of memory (limits.evaluation-memory)");

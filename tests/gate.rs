@@ -198,7 +198,7 @@ fn a_missing_or_stuck_log_does_not_hold_up_a_caller() {
     while filler.send_to(b"x", "/dev/log").is_ok() {}
     let begin = Instant::now();
     assert_eq!(run(gate().args(["-c", "true"])).status.code(), Some(0));
-    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert!(begin.elapsed() < PATIENCE, "it waited for the log");
     drop(log);
     fs::remove_file("/run/nixgate/log").unwrap();
     assert_eq!(run(gate().args(["-c", "true"])).status.code(), Some(0));
