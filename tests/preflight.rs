@@ -344,7 +344,7 @@ fn a_gate_has_a_time_limit_its_retries_and_an_end_by_cancel() {
     host.commit("v1", &Commit::signed());
     configure(&host, &gate(1, "1s"));
     let why = "check cve refused the candidate: /usr/local/bin/gate did not end within 1 s";
-    let answer = refused(&host, "switch", 13, &[why]);
+    refused(&host, "switch", 13, &[why]);
     assert_eq!(host.root("wc -l </tmp/tries"), "2");
     unconfigure(&host, &gate(1, "1s"));
     configure(&host, &gate(0, "1m"));
