@@ -181,6 +181,22 @@ in
               };
             };
           };
+          specialisation = mkOption {
+            default = { };
+            description = "Which specialisations outlast a deploy.";
+            type = types.submodule {
+              freeformType = toml.type;
+              options.keep = mkOption {
+                type = types.listOf (types.strMatching "[A-Za-z0-9][A-Za-z0-9._-]{0,63}");
+                default = [ ];
+                example = [ "gui" ];
+                description = ''
+                  Names of `specialisation`. One that is active stays so through `switch`, `test` and `rollback`: the candidate's own of
+                  that name is activated. Any other ends with the deploy.
+                '';
+              };
+            };
+          };
           boot = mkOption {
             default = { };
             description = "How the boot default is read.";

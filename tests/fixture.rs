@@ -347,3 +347,22 @@ fn a_configuration_is_changed_as_an_operator_would() {
     host.use_sudo_rs();
     host.root("sudo --version 2>&1 | grep -q sudo-rs");
 }
+
+#[test]
+fn the_loader_has_an_entry_for_a_specialisation_and_its_default_is_always_the_system_that_it_belongs_to() {
+    let host = Host::boot();
+    let new = system(&host, "v1", &["specialised"]);
+    let gui = host.root(&format!("readlink -f {new}/specialisation/gui"));
+    host.root(&format!("nix-env --profile /nix/var/nix/profiles/system --set {new}"));
+    assert_eq!(switch(&host, &new, "boot"), 0);
+    let entries = "/boot/loader/entries/nixos-generation-2";
+    assert!(
+        host.root(&format!("cat {entries}-specialisation-gui.conf")).contains(&format!("init={gui}/init "))
+    );
+    assert_eq!(host.triple().boot, "nixos-generation-2.conf");
+    // It runs, and where it installs the loader itself the default stays what it was.
+    let other = system(&host, "v2", &[]);
+    host.root(&format!("nix-env --profile /nix/var/nix/profiles/system --set {other}"));
+    assert_eq!(switch(&host, &format!("{new}/specialisation/gui"), "switch"), 0);
+    assert_eq!((host.triple().running, host.triple().boot), (gui, "nixos-generation-2.conf".to_owned()));
+}

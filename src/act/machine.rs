@@ -72,17 +72,17 @@ impl Machine {
         limit: Duration,
         on_cancel: OnCancel,
     ) -> Result<Ended, RunError> {
-        self.log.line(format_args!("root: {row:?}"));
-        self.sudo(row, limit, Stdout::Logged, on_cancel)
+        self.log.line(format_args!("root: {row}"));
+        self.sudo(&row, limit, Stdout::Logged, on_cancel)
     }
 
     /// Clears failed units of ours. That most of them are not loaded is what it says, and not worth a line.
     pub fn reset(&mut self, _begun: &Begun) {
-        let _ = self.sudo(Row::Reset, LOOK, Stdout::Dropped, OnCancel::GoOn);
+        let _ = self.sudo(&Row::Reset, LOOK, Stdout::Dropped, OnCancel::GoOn);
     }
 
     /// Asks whether the rules in force, which during a trial are the candidate's, still let us run a row.
-    pub fn ask_sudo(&self, row: Row) -> Spec {
+    pub fn ask_sudo(&self, row: &Row) -> Spec {
         let argv = row.argv(&self.config, self.platform);
         let mut words: Vec<&str> = vec!["-n", "-l", "--"];
         words.extend(argv.iter().map(String::as_str));
@@ -91,7 +91,7 @@ impl Machine {
         spec
     }
 
-    pub fn may(&mut self, row: Row) -> bool {
+    pub fn may(&mut self, row: &Row) -> bool {
         let mut spec = self.ask_sudo(row);
         spec.on_cancel = OnCancel::GoOn;
         self.run(spec).is_ok_and(|ended| ended.is_success())
@@ -99,7 +99,7 @@ impl Machine {
 
     fn sudo(
         &mut self,
-        row: Row,
+        row: &Row,
         limit: Duration,
         stdout: Stdout,
         on_cancel: OnCancel,
@@ -132,7 +132,7 @@ impl Machine {
             Loader::Grub => Row::BootDefaultGrub,
         };
         let text = self
-            .sudo(row, LOOK, Stdout::Captured, OnCancel::GoOn)
+            .sudo(&row, LOOK, Stdout::Captured, OnCancel::GoOn)
             .map(|ended| ended.text())
             .unwrap_or_default();
         match observe::boot_default(loader, &text) {

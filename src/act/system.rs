@@ -1,9 +1,11 @@
 //! A system's own files, read and not run.
 
-use super::machine::system_at;
+use super::machine::{Machine, running_system, system_at};
+use super::store::Store;
 use crate::decide::preflight::reboot::{self, SystemFiles};
-use crate::decide::privileged::{PROFILES, SYSTEM};
-use crate::decide::value::StorePath;
+use crate::decide::privileged::{CANDIDATE, PROFILES, SYSTEM};
+use crate::decide::specialisation::Specialisation;
+use crate::decide::value::{Name, StorePath};
 use std::fs;
 use std::path::Path;
 
@@ -33,15 +35,40 @@ pub fn reboot_reasons(system: &StorePath) -> Vec<String> {
     reboot::reasons(&files_of(Path::new(BOOTED)), &files_of(Path::new(system.as_str())))
 }
 
-/// The name of a system that is a specialisation of one of these, and of which.
-pub fn specialisation_of(system: &StorePath, parents: &[String]) -> Option<(String, String)> {
-    parents.iter().find_map(|parent| {
-        let entries = fs::read_dir(Path::new(parent).join("specialisation")).ok()?;
-        let is =
-            |path: &Path| fs::canonicalize(path).is_ok_and(|target| target == Path::new(system.as_str()));
-        let entry = entries.flatten().find(|entry| is(&entry.path()))?;
-        Some((entry.file_name().to_string_lossy().into_owned(), parent.clone()))
-    })
+/// The specialisation of a system that has this name.
+pub fn specialisation(of: &StorePath, name: &Name) -> Option<StorePath> {
+    system_at(of.join("specialisation").join(name.as_str()).to_str()?)
+}
+
+/// What a system is of another one, where it is a specialisation of that.
+pub fn specialisation_of(system: &StorePath, of: &StorePath) -> Option<Specialisation> {
+    let entries = fs::read_dir(of.join("specialisation")).ok()?;
+    let is = |path: &Path| fs::canonicalize(path).is_ok_and(|target| target == Path::new(system.as_str()));
+    let entry = entries.flatten().find(|entry| is(&entry.path()))?;
+    Some(Specialisation { name: entry.file_name().to_string_lossy().into_owned(), of: of.to_string() })
+}
+
+/// Whether what runs is this system, as such or by one of its specialisations.
+pub fn is_of(running: &StorePath, system: &StorePath) -> bool {
+    running == system || specialisation_of(running, system).is_some()
+}
+
+impl Machine {
+    /// What runs, where that is a specialisation. It does not know its own name; the systems know it that may have been
+    /// activated here, and are still in the store.
+    pub fn running_specialisation(&self) -> Option<Specialisation> {
+        let running = running_system()?;
+        holders(&self.store).iter().find_map(|of| specialisation_of(&running, of))
+    }
+}
+
+/// The profile, what was tried last, what was booted, every generation, and whatever else a job tried: newest first.
+fn holders(store: &Store) -> Vec<StorePath> {
+    let links = [SYSTEM, CANDIDATE, BOOTED].into_iter().filter_map(system_at);
+    let kept = generations().into_iter().rev().map(|(.., system)| system);
+    let jobs = store.jobs().unwrap_or_default().into_iter().rev();
+    let tried = jobs.filter_map(|job| StorePath::parse(&store.record(&job).ok()??.new?).ok());
+    links.chain(kept).chain(tried).collect()
 }
 
 /// The generations of the system profile, oldest first: number, when it was made, system.

@@ -138,7 +138,7 @@ fn commands(config: &Config, platform: Platform, plan: &Plan) -> String {
     let lines = |rows: &[Row]| -> String {
         rows.iter()
             .filter_map(|row| granted.iter().find(|(other, _)| other == row))
-            .map(|(row, argv)| format!("  # {row:?}\n  {sudo} -n -- {}\n", argv.join(" ")))
+            .map(|(row, argv)| format!("  # {row}\n  {sudo} -n -- {}\n", argv.join(" ")))
             .collect()
     };
     let (always, failing) = rows(plan.goal(), plan.candidate(), config.boot.loader);
@@ -149,6 +149,15 @@ fn commands(config: &Config, platform: Platform, plan: &Plan) -> String {
             lines(&always)
         ),
     };
+    for name in config.specialisation.names() {
+        if config.specialisation.kept(plan.verb(), name.as_str()).is_some() {
+            let instead = [Row::CheckSpecialisation(name.clone()), Row::TrialSpecialisation(name.clone())];
+            out += &format!(
+                "while the specialisation {name} runs, in the place of Check and Trial:\n{}",
+                lines(&instead)
+            );
+        }
+    }
     if !failing.is_empty() {
         out += &format!("if it fails, as far as it is needed:\n{}", lines(&failing));
     }
@@ -230,6 +239,23 @@ mod tests {
         let (code, text) = ask(&at("2026-11-23T21:59:59Z"));
         assert!(code == Code::NotAllowed && text.contains("opens Mon 22:00 UTC"), "{text}");
         assert!(moment("tomorrow").is_err() && moment("1969-12-31T23:59:59Z").is_err());
+    }
+
+    #[test]
+    fn a_specialisation_that_stays_has_its_own_lines() {
+        let text = EXAMPLE.replacen("keep = []", "keep = [\"gui\"]\nrollback = []", 1);
+        let config = Config::parse(&text).unwrap();
+        let ask = |request: &[u8]| {
+            let request = Request::parse(request).unwrap();
+            explained(&config, Platform::Fhs, Vec::new(), request, &Facts::default()).1
+        };
+        let switch = ask(b"switch");
+        let (_, instead) = switch.split_once("while the specialisation gui runs").unwrap();
+        let link = "nixgate-candidate/specialisation/gui/bin/switch-to-configuration";
+        assert!(instead.contains(&format!("{link} check\n")) && instead.contains(&format!("{link} test\n")));
+        for without in [ask(b"boot"), ask(b"rollback"), ask(b"fetch")] {
+            assert!(!without.contains("specialisation"), "{without}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod limits;
 mod preflight;
 mod probes;
 mod source;
+mod specialisation;
 mod trial;
 mod values;
 
@@ -24,6 +25,7 @@ pub use limits::Limits;
 pub use preflight::{Bytes, LockOut, Preflight, Space, WhenImpossible, WhenNeeded};
 pub use probes::{Endpoint, HttpUrl, Pattern};
 pub use source::{Language, ReadKey, Refs, Signatures, Source, SourceKind, SourceUrl, Trust};
+pub use specialisation::Specialisation;
 pub use trial::{Confirm, ConfirmMode, Revert, WhenRevertFails};
 pub use values::{AbsolutePath, AttributePath, RelativePath, UnitName};
 
@@ -73,6 +75,8 @@ pub struct Config {
     pub space: Space,
     #[serde(default)]
     pub preflight: Preflight,
+    #[serde(default)]
+    pub specialisation: Specialisation,
     #[serde(default)]
     pub confirm: Confirm,
     #[serde(default)]

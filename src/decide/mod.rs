@@ -45,6 +45,8 @@ pub mod request;
 pub mod role;
 #[cfg(feature = "host")]
 pub mod session;
+#[cfg(feature = "host")]
+pub mod specialisation;
 pub mod start;
 #[cfg(feature = "host")]
 pub mod state;

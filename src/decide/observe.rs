@@ -66,8 +66,10 @@ mod tests {
             "/boot/loader/loader.conf:default nixos-generation-2.conf\n\
              /boot/loader/entries/nixos-generation-1.conf:title default init=none\n\
              /boot/loader/entries/nixos-generation-1.conf:options init={}/init loglevel=4\n\
+             /boot/loader/entries/nixos-generation-2-specialisation-gui.conf:options init={}/init\n\
              /boot/loader/entries/nixos-generation-2+3.conf:options init={}/init loglevel=4\n",
             system('a'),
+            system('c'),
             system('b')
         );
         let default = |text: &str| boot_default(Loader::SystemdBoot, text).map(|s| s.to_string());

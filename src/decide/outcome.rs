@@ -67,8 +67,15 @@ impl Outcome {
         Self { state, code, result, why: Some(why.to_string()), reachability: None }
     }
 
-    /// The last line of the answer. Reasons for a restart, where a system is known that they belong to.
-    pub fn line(&self, record: &Record, reboot: Option<&[String]>, head: &Head) -> LastLine {
+    /// The last line of the answer: with reasons for a restart, where a system is known that they belong to, and with the
+    /// specialisation that runs, where one does.
+    pub fn line(
+        &self,
+        record: &Record,
+        reboot: Option<&[String]>,
+        specialisation: Option<&str>,
+        head: &Head,
+    ) -> LastLine {
         let mut line = LastLine::new()
             .with("job", &record.job)
             .with("verb", &record.verb)
@@ -82,6 +89,9 @@ impl Outcome {
         }
         if let Some(new) = &record.new {
             line = line.with("new", new);
+        }
+        if let Some(name) = specialisation {
+            line = line.with("specialisation", name);
         }
         if let Some(reachability) = self.reachability {
             line = line.with(

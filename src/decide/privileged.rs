@@ -6,6 +6,8 @@
 //! `/etc/sudoers` is the candidate's.
 
 use super::config::{Config, WhenRevertFails};
+use super::value::Name;
+use std::fmt;
 
 /// Where the programs are. Two fixed tables; no path of a program is a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +90,7 @@ impl Platform {
 }
 
 /// One privileged command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Row {
     /// Clear what an earlier job left; its exit code is ignored.
     Reset,
@@ -121,9 +123,12 @@ pub enum Row {
     PruneCommitted,
     PruneCandidate,
     Reboot,
+    /// `Check` and `Trial` of the candidate's specialisation of a name that the configuration keeps.
+    CheckSpecialisation(Name),
+    TrialSpecialisation(Name),
 }
 
-/// Every row, in the order in which a deploy meets them.
+/// Every row that is there once, in the order in which a deploy meets them.
 pub const ROWS: [Row; 21] = [
     Row::Reset,
     Row::KeepRunning,
@@ -177,17 +182,24 @@ pub const COMMIT_SECONDS: u64 = 300;
 
 impl Row {
     /// The same in every version and configuration of nixgate; a golden file guards it.
-    pub fn is_frozen(self) -> bool {
-        !matches!(self, Self::Arm | Self::Check | Self::Trial)
+    pub fn is_frozen(&self) -> bool {
+        !matches!(
+            self,
+            Self::Arm
+                | Self::Check
+                | Self::Trial
+                | Self::CheckSpecialisation(_)
+                | Self::TrialSpecialisation(_)
+        )
     }
 
     /// Whether this configuration has the row at all.
-    fn is_granted(self, config: &Config) -> bool {
-        self != Self::Reboot || config.revert.when_it_fails == WhenRevertFails::Reboot
+    fn is_granted(&self, config: &Config) -> bool {
+        *self != Self::Reboot || config.revert.when_it_fails == WhenRevertFails::Reboot
     }
 
     /// The exact argv behind `sudo -n`.
-    pub fn argv(self, config: &Config, platform: Platform) -> Vec<String> {
+    pub fn argv(&self, config: &Config, platform: Platform) -> Vec<String> {
         let words = |program: Program, words: &[&str]| -> Vec<String> {
             std::iter::once(platform.path(program)).chain(words.iter().map(|w| (*w).to_owned())).collect()
         };
@@ -203,7 +215,11 @@ impl Row {
             Self::Stage => set(CANDIDATE, CANDIDATE_ROOT),
             Self::Arm => arm(config, platform),
             Self::Check => vec![switch_program(CANDIDATE), "check".to_owned()],
-            Self::Trial => trial(config, platform),
+            Self::Trial => trial(config, platform, CANDIDATE),
+            Self::CheckSpecialisation(name) => {
+                vec![switch_program(&specialisation(name)), "check".to_owned()]
+            }
+            Self::TrialSpecialisation(name) => trial(config, platform, &specialisation(name)),
             Self::Revert => systemctl(&["start", "nixgate-revert.service"]),
             Self::Restore => {
                 unit(platform, "nixgate-restore", REVERT_LOG, COMMIT_SECONDS, &[]).running(REVERT, "test")
@@ -230,12 +246,35 @@ impl Row {
     }
 }
 
+/// The name of a row, in the rules and in the log.
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CheckSpecialisation(name) => write!(f, "CheckSpecialisation {name}"),
+            Self::TrialSpecialisation(name) => write!(f, "TrialSpecialisation {name}"),
+            once => write!(f, "{once:?}"),
+        }
+    }
+}
+
 /// The rows that this configuration grants, with their argv: what sudoers has to allow, no more and no less.
 pub fn table(config: &Config, platform: Platform) -> Vec<(Row, Vec<String>)> {
+    let names = config.specialisation.names().into_iter().cloned();
+    let kept =
+        names.flat_map(|name| [Row::CheckSpecialisation(name.clone()), Row::TrialSpecialisation(name)]);
     ROWS.into_iter()
         .filter(|row| row.is_granted(config))
-        .map(|row| (row, row.argv(config, platform)))
+        .chain(kept)
+        .map(|row| {
+            let argv = row.argv(config, platform);
+            (row, argv)
+        })
         .collect()
+}
+
+/// Where a specialisation of the candidate is.
+fn specialisation(name: &Name) -> String {
+    format!("{CANDIDATE}/specialisation/{name}")
 }
 
 /// What makes a unit the winner or the loser of the race with the dead man's switch.
@@ -282,11 +321,11 @@ impl Unit {
 
 /// The trial. `--collect` with the armed revert's `After=` keeps its result readable until it is disarmed
 /// and leaves no failed unit behind that would block the next one.
-fn trial(config: &Config, platform: Platform) -> Vec<String> {
+fn trial(config: &Config, platform: Platform, system: &str) -> Vec<String> {
     let seconds = config.limits.activation.as_secs();
     let mut unit = unit(platform, "nixgate-activate", ACTIVATE_LOG, seconds, &[]);
     unit.0.push("--collect".to_owned());
-    unit.running(CANDIDATE, "test")
+    unit.running(system, "test")
 }
 
 /// The dead man's switch: a timer of PID 1's that needs no nixgate, no sudo, no network and no sshd to fire.
@@ -344,10 +383,15 @@ mod tests {
         Config::parse(super::super::config::EXAMPLE).unwrap()
     }
 
+    fn keeping(names: &str) -> Config {
+        let text = super::super::config::EXAMPLE.replacen("keep = []", &format!("keep = [{names}]"), 1);
+        Config::parse(&text).unwrap()
+    }
+
     #[test]
     fn every_command_is_absolute_and_needs_no_quoting() {
         for platform in [Platform::Nixos, Platform::Fhs] {
-            for (row, argv) in table(&config(), platform) {
+            for (row, argv) in table(&keeping("\"gui\", \"on-site_2.x\""), platform) {
                 assert!(argv[0].starts_with('/'), "{row:?}");
                 for word in &argv {
                     assert!(!word.is_empty() && word.bytes().all(|b| b.is_ascii_graphic()), "{row:?} {word}");
@@ -361,7 +405,7 @@ mod tests {
 
     #[test]
     fn frozen_rows_do_not_depend_on_the_configuration() {
-        let mut other = config();
+        let mut other = keeping("\"gui\"");
         other.limits.activation *= 2;
         other.limits.revert *= 3;
         other.revert.when_it_fails = WhenRevertFails::Stay;
@@ -369,6 +413,23 @@ mod tests {
             assert_eq!(row.argv(&config(), Platform::Nixos), row.argv(&other, Platform::Nixos), "{row:?}");
         }
         assert!(!table(&other, Platform::Nixos).iter().any(|(row, _)| *row == Row::Reboot));
+    }
+
+    #[test]
+    fn a_kept_specialisation_adds_its_check_and_its_trial_and_no_other_row() {
+        let (plain, kept) = (config(), keeping("\"gui\", \"rescue\", \"gui\""));
+        let before = table(&plain, Platform::Nixos);
+        let (same, more) =
+            table(&kept, Platform::Nixos).into_iter().partition::<Vec<_>, _>(|r| before.contains(r));
+        assert_eq!(same, before);
+        let names: Vec<String> = more.iter().map(|(row, _)| row.to_string()).collect();
+        let wanted = ["gui", "rescue"]
+            .map(|n| [format!("CheckSpecialisation {n}"), format!("TrialSpecialisation {n}")]);
+        assert_eq!(names, wanted.concat());
+        // The same unit with the same limits: the dead man's switch waits for it, and the job reads its result.
+        let trial = Row::Trial.argv(&kept, Platform::Nixos).join(" ");
+        assert_eq!(more[1].1.join(" "), trial.replace(CANDIDATE, &format!("{CANDIDATE}/specialisation/gui")));
+        assert!(more.iter().all(|(row, _)| !row.is_frozen()));
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub fn sudoers(config: &Config, platform: Platform) -> String {
     let _ = writeln!(out, "Defaults:nixgate secure_path = {}", platform.bin());
     for (row, argv) in table(config, platform) {
         let words: Vec<String> = argv.iter().map(|word| escaped(word)).collect();
-        let _ = writeln!(out, "# {row:?}{}", if row.is_frozen() { " (frozen)" } else { "" });
+        let _ = writeln!(out, "# {row}{}", if row.is_frozen() { " (frozen)" } else { "" });
         let _ = writeln!(out, "nixgate ALL = (root) NOPASSWD: {}", words.join(" "));
     }
     out

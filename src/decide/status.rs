@@ -2,6 +2,7 @@
 //! key means.
 
 use super::record::{HostState, Permanent, Record};
+use super::specialisation::Specialisation;
 use super::state::State;
 use serde::Serialize;
 
@@ -41,13 +42,6 @@ pub struct Status {
     /// Why the state could not be read.
     pub problem: Option<String>,
     pub audit: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Specialisation {
-    pub name: String,
-    /// The system that it belongs to.
-    pub of: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -16,10 +16,11 @@ use std::time::Duration;
 const SET: Duration = Duration::from_secs(120);
 const ENTRY: Duration = Duration::from_secs(COMMIT_SECONDS + 30);
 
-/// Whether the system has to run, too.
+/// What has to run, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MustRun {
-    Yes,
+pub enum MustRun<'s> {
+    /// The system, or its specialisation that was tried.
+    This(&'s StorePath),
     /// It starts at the next boot.
     No,
 }
@@ -30,14 +31,19 @@ pub fn commit(
     machine: &mut Machine,
     begun: &mut Begun,
     system: &StorePath,
-    run: MustRun,
+    run: MustRun<'_>,
 ) -> Result<(), Stop> {
     begun.enter(&machine.store, State::Committing).or_stop(Code::NotWritable)?;
     finish(machine, begun, system, run)
 }
 
 /// The effects of a commit; doing them twice changes nothing.
-pub fn finish(machine: &mut Machine, begun: &Begun, system: &StorePath, run: MustRun) -> Result<(), Stop> {
+pub fn finish(
+    machine: &mut Machine,
+    begun: &Begun,
+    system: &StorePath,
+    run: MustRun<'_>,
+) -> Result<(), Stop> {
     machine.log.line("making it permanent");
     let _ = machine.privileged(begun, Row::Set, SET, OnCancel::GoOn);
     nix::unistd::sync();
@@ -47,7 +53,7 @@ pub fn finish(machine: &mut Machine, begun: &Begun, system: &StorePath, run: Mus
     is_permanent(machine, system, run)
 }
 
-fn is_permanent(machine: &mut Machine, system: &StorePath, run: MustRun) -> Result<(), Stop> {
+fn is_permanent(machine: &mut Machine, system: &StorePath, run: MustRun<'_>) -> Result<(), Stop> {
     let failed = |why: &str| Err(Stop::new(Code::CommitFailed, why));
     let loader = machine.show("nixgate-commit.service").unwrap_or_default();
     if loader.get("ActiveState").is_none_or(|state| state == "failed") {
@@ -59,7 +65,9 @@ fn is_permanent(machine: &mut Machine, system: &StorePath, run: MustRun) -> Resu
             "profile and boot default did not both become the new system; on the host: /var/log/nixgate/commit.log",
         );
     }
-    if run == MustRun::Yes && now.running != system.as_str() {
+    if let MustRun::This(target) = run
+        && now.running != target.as_str()
+    {
         return failed("the dead man's switch was faster: it returned to the old system");
     }
     let armed = [machine.is_busy("nixgate-revert.timer"), machine.is_busy("nixgate-revert.service")];

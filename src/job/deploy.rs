@@ -9,7 +9,7 @@ use crate::act::clock;
 use crate::act::machine::{Machine, profile_system, running_system};
 use crate::act::process::OnCancel;
 use crate::act::reserve::Reserve;
-use crate::act::system::reboot_reasons;
+use crate::act::system::{is_of, reboot_reasons};
 use crate::decide::answer::Code;
 use crate::decide::config::WhenRevertFails;
 use crate::decide::outcome::{Outcome, Reachability, Stop};
@@ -35,12 +35,14 @@ pub fn run(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, plan
     };
     // From here on there is something to come back from.
     machine.store.set_reserve(Reserve::Spend);
+    let target = before.target.system();
     match before.course {
         Course::Nothing => unchanged(begun, state, plan),
         Course::Boot => make_permanent(machine, begun, state, plan, &before, &system, MustRun::No),
-        Course::CommitOnly => match trial::prove(machine, begun, plan, &before.baseline, &system) {
+        Course::CommitOnly => match trial::prove(machine, begun, plan, &before.baseline, target) {
             Ok(reachability) => {
-                let outcome = make_permanent(machine, begun, state, plan, &before, &system, MustRun::Yes);
+                let run = MustRun::This(target);
+                let outcome = make_permanent(machine, begun, state, plan, &before, &system, run);
                 proven(outcome, reachability)
             }
             Err(stop) => refused(Stop { code: Code::CheckRefused, ..stop }),
@@ -61,8 +63,9 @@ fn on_trial(
     before: &Before,
     system: &StorePath,
 ) -> Outcome {
-    let good = trial::activate(machine, begun, system)
-        .and_then(|()| trial::prove(machine, begun, plan, &before.baseline, system));
+    let target = before.target.system();
+    let good = trial::activate(machine, begun, &before.target)
+        .and_then(|()| trial::prove(machine, begun, plan, &before.baseline, target));
     // The last moment at which a word counts.
     let good = good.and_then(|reachability| match machine.inbox.cancelled() {
         None => Ok(reachability),
@@ -80,11 +83,11 @@ fn on_trial(
         }
     };
     let outcome = match plan.goal() {
-        Goal::Running => match trial::settle(machine, begun, system.as_str()) {
+        Goal::Running => match trial::settle(machine, begun, target.as_str()) {
             Ok(()) => Outcome::good(State::Kept, "kept"),
             Err(stop) => return revert(machine, begun, Some(&before.baseline), stop),
         },
-        _ => make_permanent(machine, begun, state, plan, before, system, MustRun::Yes),
+        _ => make_permanent(machine, begun, state, plan, before, system, MustRun::This(target)),
     };
     proven(outcome, reachability)
 }
@@ -101,7 +104,7 @@ fn make_permanent(
     plan: &Plan,
     before: &Before,
     system: &StorePath,
-    run: MustRun,
+    run: MustRun<'_>,
 ) -> Outcome {
     if state.permanent.is_empty() {
         remember_installed(state, &before.old);
@@ -186,7 +189,9 @@ pub fn finish(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, o
         }
     };
     let reboot = wants_restart(begun, outcome);
-    let line = outcome.line(begun.record(), reboot.as_deref(), &head).to_string();
+    let running = machine.running_specialisation();
+    let name = running.as_ref().map(|running| running.name.as_str());
+    let line = outcome.line(begun.record(), reboot.as_deref(), name, &head).to_string();
     // A revert has said why it began.
     let said = begun.record().failure.as_ref().map(|failure| &failure.why);
     if let Some(why) = outcome.why.as_ref().filter(|why| Some(*why) != said) {
@@ -198,15 +203,20 @@ pub fn finish(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, o
     }
 }
 
-/// Why a restart is wanted: by the candidate where the job was good, otherwise by what runs.
+/// Why a restart is wanted: by the candidate where the job was good and it does not run, otherwise by what runs.
 fn wants_restart(begun: &Begun, outcome: &Outcome) -> Option<Vec<String>> {
+    let running = running_system();
     let new = begun.record().new.as_deref().and_then(|new| StorePath::parse(new).ok());
-    let system = new.filter(|_| outcome.code == Code::Done).or_else(running_system)?;
-    let mut reasons = reboot_reasons(&system);
-    if outcome.state == State::Committed && running_system().as_ref() != Some(&system) {
-        reasons.push("not-activated".to_owned());
+    match new.filter(|_| outcome.code == Code::Done) {
+        Some(new) if running.as_ref().is_none_or(|running| !is_of(running, &new)) => {
+            let mut reasons = reboot_reasons(&new);
+            if outcome.state == State::Committed {
+                reasons.push("not-activated".to_owned());
+            }
+            Some(reasons)
+        }
+        _ => Some(reboot_reasons(&running?)),
     }
-    Some(reasons)
 }
 
 /// What is known of a restart of the host.

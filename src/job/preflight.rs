@@ -3,13 +3,14 @@
 mod gates;
 mod lockout;
 pub mod space;
+mod special;
 
 use super::health::{self, Baseline};
 use super::source::step;
 use crate::act::begun::Begun;
 use crate::act::machine::Machine;
 use crate::act::process::OnCancel;
-use crate::act::system::{files_of, reboot_reasons, specialisation_of};
+use crate::act::system::{files_of, reboot_reasons};
 use crate::decide::answer::Code;
 use crate::decide::config::{WhenImpossible, WhenNeeded};
 use crate::decide::outcome::{OrStop, Stop};
@@ -18,6 +19,7 @@ use crate::decide::preflight::reboot::inhibitors;
 use crate::decide::privileged::{Program, Row};
 use crate::decide::record::Triple;
 use crate::decide::request::Verb;
+use crate::decide::specialisation::Target;
 use crate::decide::state::State;
 use crate::decide::value::StorePath;
 use std::fs;
@@ -41,6 +43,8 @@ pub enum Course {
 pub struct Before {
     pub old: Triple,
     pub course: Course,
+    /// What is activated for the candidate.
+    pub target: Target,
     pub baseline: Baseline,
 }
 
@@ -52,23 +56,29 @@ pub fn run(
 ) -> Result<Before, Stop> {
     let old = machine.triple().or_stop(Code::CheckRefused)?;
     begun.note_old(old.clone());
-    let mut course = course(&old, plan.goal(), system.as_str());
+    let chosen = special::choose(machine, plan, system);
+    let target = chosen.target.clone();
+    let mut course = course(&old, plan.goal(), system.as_str(), target.system().as_str());
     if course == Course::Trial {
         is_a_system(system)?;
-        course = with_restart(machine, plan, &old, system)?;
+        is_a_system(target.system())?;
+        course = with_restart(machine, plan, &old, system, target.system())?;
     }
     if course == Course::Nothing {
-        return Ok(Before { old, course, baseline: Baseline::default() });
+        return Ok(Before { old, course, target, baseline: Baseline::default() });
     }
     is_a_system(system)?;
-    say_what_ends(machine, &old, course);
+    chosen.say(machine, plan, course)?;
     nobody_else_switches(machine)?;
     has_room(machine, plan, system)?;
     lockout::refuse(machine, plan, &old.running, system)?;
+    if let Target::Part(_, part) = &target {
+        lockout::refuse(machine, plan, &old.running, part)?;
+    }
     gates::ask(machine, begun, plan, system)?;
     stage(machine, begun)?;
     if course == Course::Trial {
-        pre_switch_check(machine, begun)?;
+        pre_switch_check(machine, begun, &target)?;
     }
     let baseline = match course {
         Course::Trial => health::baseline(machine, plan)?,
@@ -77,26 +87,34 @@ pub fn run(
         _ => Baseline::default(),
     };
     begun.enter(&machine.store, State::Checked).or_stop(Code::NotWritable)?;
-    Ok(Before { old, course, baseline })
+    Ok(Before { old, course, target, baseline })
 }
 
-fn course(old: &Triple, goal: Goal, new: &str) -> Course {
+/// `new` is what is kept, `target` what runs.
+fn course(old: &Triple, goal: Goal, new: &str, target: &str) -> Course {
+    let runs = old.running == target;
     match goal {
         Goal::Built => Course::Nothing,
-        Goal::Running if old.running == new => Course::Nothing,
-        Goal::Permanent if old.is_all(new) => Course::Nothing,
+        Goal::Running if runs => Course::Nothing,
+        Goal::Permanent if runs && old.is_kept(new) => Course::Nothing,
         Goal::AtBoot if old.is_kept(new) => Course::Nothing,
         Goal::AtBoot => Course::Boot,
-        Goal::Permanent if old.running == new => Course::CommitOnly,
+        Goal::Permanent if runs => Course::CommitOnly,
         Goal::Running | Goal::Permanent => Course::Trial,
     }
 }
 
 /// Whether the candidate can be tried at all, and should be, where a restart is what it wants.
-fn with_restart(machine: &Machine, plan: &Plan, old: &Triple, system: &StorePath) -> Result<Course, Stop> {
+fn with_restart(
+    machine: &Machine,
+    plan: &Plan,
+    old: &Triple,
+    system: &StorePath,
+    target: &StorePath,
+) -> Result<Course, Stop> {
     let wants = &machine.config.preflight;
-    let inhibitors = inhibitors(&files_of(old.running.as_ref()), &files_of(system.as_str().as_ref()));
-    let reasons = reboot_reasons(system);
+    let inhibitors = inhibitors(&files_of(old.running.as_ref()), &files_of(target.as_str().as_ref()));
+    let reasons = reboot_reasons(target);
     let (course, what, reasons) = if !inhibitors.is_empty() {
         let course = match wants.when_switch_impossible {
             WhenImpossible::Boot => Some(Course::Boot),
@@ -126,17 +144,6 @@ fn with_restart(machine: &Machine, plan: &Plan, old: &Triple, system: &StorePath
             Code::NeedsBoot,
             format_args!("the candidate {what} ({reasons} differ); ask for `boot` and restart the host"),
         )),
-    }
-}
-
-/// A specialisation is a system of its own, and what is activated is the candidate without one.
-fn say_what_ends(machine: &Machine, old: &Triple, course: Course) {
-    let parents: Vec<String> = std::iter::once(&old.profile).chain(&old.default).cloned().collect();
-    let running = StorePath::parse(&old.running).ok().filter(|_| course == Course::Trial);
-    if let Some((name, of)) = running.and_then(|running| specialisation_of(&running, &parents)) {
-        machine.log.line(format_args!(
-            "the specialisation {name} of {of} runs; the candidate is activated without one, and a revert returns to it"
-        ));
     }
 }
 
@@ -189,10 +196,10 @@ fn stage(machine: &mut Machine, begun: &Begun) -> Result<(), Stop> {
     let limit = Duration::from_secs(120);
     machine.reset(begun);
     for row in [Row::KeepRunning, Row::KeepCommitted, Row::Stage] {
+        let what = row.to_string();
         let ended = step(machine.privileged(begun, row, limit, OnCancel::Stop), Code::CheckRefused)?;
         if !ended.is_success() {
-            let why =
-                format!("{row:?} was refused or failed ({}); on the host: nixgatectl check", ended.code);
+            let why = format!("{what} was refused or failed ({}); on the host: nixgatectl check", ended.code);
             return Err(Stop::new(Code::CheckRefused, why));
         }
     }
@@ -204,14 +211,14 @@ fn stage(machine: &mut Machine, begun: &Begun) -> Result<(), Stop> {
 }
 
 /// The candidate's own checks. A program that does not know the action (before 25.05) has none.
-fn pre_switch_check(machine: &mut Machine, begun: &Begun) -> Result<(), Stop> {
-    let program = fs::read(crate::decide::privileged::CANDIDATE.to_owned() + "/bin/switch-to-configuration");
+fn pre_switch_check(machine: &mut Machine, begun: &Begun, target: &Target) -> Result<(), Stop> {
+    let program = fs::read(target.system().join("bin/switch-to-configuration"));
     let knows_check = program.is_ok_and(|bytes| bytes.windows(5).any(|w| w == b"check"));
     if !knows_check {
         return Ok(());
     }
     let limit = machine.config.limits.check;
-    let ended = step(machine.privileged(begun, Row::Check, limit, OnCancel::Stop), Code::CheckRefused)?;
+    let ended = step(machine.privileged(begun, target.check(), limit, OnCancel::Stop), Code::CheckRefused)?;
     match ended.code {
         0 => Ok(()),
         11 => Err(Stop::new(

@@ -9,9 +9,10 @@ use crate::act::clock;
 use crate::act::machine::{Machine, running_system};
 use crate::act::reserve::Reserve;
 use crate::act::store::StoreError;
+use crate::act::system::specialisation_of;
 use crate::decide::answer::Code;
 use crate::decide::outcome::{Outcome, Stop};
-use crate::decide::record::{HostState, Record};
+use crate::decide::record::{HostState, Record, Triple};
 use crate::decide::request::Verb;
 use crate::decide::state::{Recovery, State};
 use crate::decide::value::{JobId, StorePath};
@@ -111,8 +112,7 @@ fn by_reboot(machine: &mut Machine, begun: &mut Begun, record: &Record) -> Outco
     if let Some(old) = &record.old {
         undo_a_commit(machine, begun, record.state, old);
     }
-    let running = running_system().map(|s| s.to_string()).unwrap_or_default();
-    if record.new.as_deref() == Some(running.as_str()) {
+    if candidate_that_runs(machine, record).is_some() {
         return revert(machine, begun, None, stop);
     }
     Outcome::failed(
@@ -130,12 +130,14 @@ fn finish_or_undo(
     record: &Record,
 ) -> Outcome {
     await_idle(machine, &["nixgate-commit.service", "nixgate-revert.service"]);
-    let new = record.new.as_deref().and_then(|new| StorePath::parse(new).ok());
-    if let Some(system) = new.filter(|new| running_system().as_ref() == Some(new))
-        && commit::finish(machine, begun, &system, MustRun::Yes).is_ok()
+    if let Some((new, running)) = candidate_that_runs(machine, record)
+        && commit::finish(machine, begun, &new, MustRun::This(&running)).is_ok()
     {
         remember(begun, state, record);
         return Outcome::good(State::Committed, "committed");
+    }
+    if record.boot != clock::boot_id() {
+        returned_by_restart(begun, record);
     }
     revert(
         machine,
@@ -143,4 +145,27 @@ fn finish_or_undo(
         None,
         Stop::new(Code::CommitFailed, "the job died while it made the system permanent"),
     )
+}
+
+/// The candidate, and what runs, where that is the candidate as such or by one of its specialisations. One that ran
+/// before, too, is what should run only where it was to stay: two systems can share one that takes nothing from either.
+fn candidate_that_runs(machine: &Machine, record: &Record) -> Option<(StorePath, StorePath)> {
+    let new = StorePath::parse(record.new.as_deref()?).ok()?;
+    let running = running_system()?;
+    let ran_before = record.old.as_ref().is_some_and(|old| old.running == running.as_str());
+    let kept = |name: &str| {
+        let verb = Verb::parse(&record.verb);
+        verb.is_some_and(|verb| machine.config.specialisation.kept(verb, name).is_some())
+    };
+    let runs = running == new
+        || specialisation_of(&running, &new).is_some_and(|part| !ran_before || kept(&part.name));
+    runs.then_some((new, running))
+}
+
+/// A restart leads to the boot default and not to a specialisation of it, or to what `test` had activated.
+fn returned_by_restart(begun: &mut Begun, record: &Record) {
+    let (Some(old), Some(running)) = (&record.old, running_system()) else { return };
+    if old.default.as_deref().unwrap_or(&old.profile) == running.as_str() {
+        begun.note_old(Triple { running: running.to_string(), ..old.clone() });
+    }
 }

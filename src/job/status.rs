@@ -10,7 +10,7 @@ use crate::decide::config::SourceKind;
 use crate::decide::privileged::CANDIDATE;
 use crate::decide::record::{HostState, Record};
 use crate::decide::request::Format;
-use crate::decide::status::{Generation, Job, Pointers, Specialisation, Status, standing};
+use crate::decide::status::{Generation, Job, Pointers, Status, standing};
 use std::time::Duration;
 
 /// How many generations are listed.
@@ -40,15 +40,10 @@ fn look(machine: &mut Machine) -> Result<Status, StoreError> {
     let default = text(machine.boot_default().ok().flatten());
     let (booted, candidate) = (text(system_at(BOOTED)), text(system_at(CANDIDATE)));
     let reboot_reasons = running.as_ref().map(reboot_reasons).unwrap_or_default();
-    let parents = [&default, &text(profile.as_ref().map(|(system, _)| system.clone())), &candidate, &booted]
-        .into_iter()
-        .flatten()
-        .cloned()
-        .collect::<Vec<_>>();
-    let specialisation = running.as_ref().and_then(|running| {
-        system::specialisation_of(running, &parents).map(|(name, of)| Specialisation { name, of })
-    });
-    let whole = specialisation.as_ref().map(|special| special.of.clone()).or_else(|| text(running.clone()));
+    let specialisation = machine.running_specialisation();
+    // GRUB's default may be the specialisation itself.
+    let apart = specialisation.as_ref().filter(|_| default != text(running.clone()));
+    let whole = apart.map(|special| special.of.clone()).or_else(|| text(running.clone()));
     let pointers = Pointers {
         running: whole.as_deref(),
         booted: booted.as_deref(),

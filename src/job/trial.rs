@@ -13,6 +13,7 @@ use crate::decide::config::ConfirmMode;
 use crate::decide::outcome::{OrStop, Reachability, Stop};
 use crate::decide::plan::Plan;
 use crate::decide::privileged::{ACTIVATE_LOG, Row, STOP_SECONDS};
+use crate::decide::specialisation::Target;
 use crate::decide::state::State;
 use crate::decide::value::StorePath;
 use std::fs::File;
@@ -45,13 +46,18 @@ pub fn arm(machine: &mut Machine, begun: &mut Begun) -> Result<(), Stop> {
 }
 
 /// Activates the candidate and judges how that went: by the unit's own result, never by `systemd-run`'s code.
-pub fn activate(machine: &mut Machine, begun: &mut Begun, system: &StorePath) -> Result<(), Stop> {
+pub fn activate(machine: &mut Machine, begun: &mut Begun, target: &Target) -> Result<(), Stop> {
     begun.enter(&machine.store, State::Trial).or_stop(Code::NotWritable)?;
+    let system = target.system();
+    if let Target::Part(name, _) = target {
+        let what = [("name", name.to_string()), ("system", system.to_string())];
+        begun.audit(&machine.store, "specialisation", &what).or_stop(Code::NotWritable)?;
+    }
     machine.log.line(format_args!("activating {system}"));
     let copier = Copier::start(machine);
     let limit = machine.config.limits.activation + Duration::from_secs(STOP_SECONDS + 30);
     let deadline = Instant::now() + limit;
-    let started = machine.privileged(begun, Row::Trial, limit, OnCancel::Stop);
+    let started = machine.privileged(begun, target.trial(), limit, OnCancel::Stop);
     let result = match started {
         Err(RunError::Cancelled) => {
             Err(Stop::new(Code::Cancelled, "cancelled while the candidate was being activated"))

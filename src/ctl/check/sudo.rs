@@ -88,8 +88,7 @@ pub fn look_as_account(report: &mut Report, machine: &mut Machine) {
         .filter(|(_, argv)| !waits_for_a_deploy(argv))
         .map(|(row, _)| row)
         .collect();
-    let refused: Vec<String> =
-        rows.iter().filter(|row| !machine.may(**row)).map(|row| format!("{row:?}")).collect();
+    let refused: Vec<String> = rows.iter().filter(|row| !machine.may(row)).map(ToString::to_string).collect();
     let found = if refused.is_empty() {
         Ok(())
     } else {

@@ -181,6 +181,15 @@ pub(super) fn units<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<UnitName>, D:
     names.iter().map(|name| UnitName::from_text(name).map_err(D::Error::custom)).collect()
 }
 
+pub(super) fn names<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Name>, D::Error> {
+    let names = Vec::<String>::deserialize(d)?;
+    names.iter().map(|name| Name::from_text(name).map_err(D::Error::custom)).collect()
+}
+
+pub(super) fn optional_names<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Vec<Name>>, D::Error> {
+    names(d).map(Some)
+}
+
 /// Bytes, in binary units.
 pub(super) fn size<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
     let text = String::deserialize(d)?;

@@ -55,7 +55,7 @@ impl Asked {
     /// The rules in force have to let us make the system permanent.
     pub fn sudo(machine: &Machine) -> [Self; 2] {
         [("sudo-set", Row::Set), ("sudo-commit", Row::Commit)]
-            .map(|(name, row)| Self::own(name, What::Sudo, machine.ask_sudo(row), 0))
+            .map(|(name, row)| Self::own(name, What::Sudo, machine.ask_sudo(&row), 0))
     }
 
     /// `None`: this host has no key that could be shown.

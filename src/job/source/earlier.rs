@@ -7,6 +7,7 @@ use crate::decide::answer::Code;
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::privileged::SYSTEM;
 use crate::decide::record::HostState;
+use crate::decide::request::Verb;
 use crate::decide::value::{Generation, StorePath};
 
 /// The target of a rollback, by record and never by "generation minus one".
@@ -16,7 +17,13 @@ pub fn earlier(
     state: &mut HostState,
     generation: Option<Generation>,
 ) -> Result<StorePath, Stop> {
-    let now = machine.triple().or_stop(Code::CheckRefused)?;
+    let mut now = machine.triple().or_stop(Code::CheckRefused)?;
+    // A specialisation that stays active stands for its system: otherwise that would be gone back to.
+    let special = machine.running_specialisation();
+    let kept = special.filter(|s| machine.config.specialisation.kept(Verb::Rollback, &s.name).is_some());
+    if let Some(special) = kept {
+        now.running = special.of;
+    }
     let refuse = |why: &str| Stop::new(Code::CheckRefused, why);
     let foreign = "that generation holds no system that nixgate committed; `status` lists those";
     let nothing = "there is nothing to go back to: no system was committed before this one";

@@ -55,7 +55,7 @@ pub(super) fn judge(case: &Case<'_>, running: Option<&Sudoers>, candidate: Optio
                 .push("sudo rules: its sudoers includes files outside of the system".to_owned());
         }
         Include::Inside => {
-            let names: Vec<String> = missing.iter().map(|row| format!("{row:?}")).collect();
+            let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
             verdict.lost.push(format!("its sudo rules do not let nixgate {}", names.join(", ")));
         }
     }
