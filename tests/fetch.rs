@@ -302,6 +302,36 @@ fn history_that_is_cut_off_is_refused_here_and_there() {
 }
 
 #[test]
+fn what_only_grows_is_packed_or_begun_anew() {
+    let host = Host::boot();
+    let first = host.commit("v1", &Commit::signed());
+    deploys(&host, "v1");
+    let as_nixgate = |script: &str| {
+        host.root(&format!("setpriv --reuid nixgate --regid nixgate --init-groups sh -ec '{script}'"))
+    };
+    let packs = "cd /var/lib/nixgate/repo.git; ls objects/pack/*.pack | wc -l";
+    as_nixgate(
+        "cd /var/lib/nixgate/repo.git; for n in $(seq 41); do
+           echo $n | git hash-object -w --stdin | git pack-objects -q objects/pack/pack
+         done",
+    );
+    host.commit("v2", &Commit::signed());
+    deploys(&host, "v2");
+    assert!(as_nixgate(packs).parse::<u32>().unwrap() < 41, "they were packed");
+    host.config_edit_only("[limits]", "[limits]\nfetch-size = \"16M\"");
+    as_nixgate(
+        "cd /var/lib/nixgate; truncate -s 70M repo.git/objects/pack/large
+         mkdir -p nix/cache/a/b; truncate -s 40M nix/cache/one nix/cache/a/b/other",
+    );
+    host.commit("v3", &Commit::signed());
+    deploys(&host, "v3");
+    host.root("cd /var/lib/nixgate; ! ls repo.git/objects/pack/large nix/cache/one nix/cache/a");
+    // The anchor is not in what was begun anew.
+    forge_git(&host, &format!("git update-ref refs/heads/main {first}"));
+    refuses(&host, 11, &["anchor"]);
+}
+
+#[test]
 fn submodules_and_names_that_look_like_options_run_nothing() {
     let host = Host::boot();
     let good = host.commit("v1", &Commit::signed());

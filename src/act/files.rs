@@ -27,6 +27,24 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
+/// Whether the files below a directory have more than so many bytes. What cannot be read counts nothing.
+pub fn has_more_than(directory: &Path, most: u64) -> bool {
+    let (mut left, mut open) = (most, vec![directory.to_owned()]);
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(about) if about.is_dir() => open.push(entry.path()),
+                Ok(about) => match left.checked_sub(about.len()) {
+                    Some(less) => left = less,
+                    None => return true,
+                },
+                Err(_) => {}
+            }
+        }
+    }
+    false
+}
+
 /// The lock of the whole transaction; it ends with the process, however that ends.
 #[derive(Debug)]
 pub struct Lock(#[allow(dead_code, reason = "held, never used")] Flock<File>);
@@ -113,4 +131,23 @@ fn open_trusted(path: &Path, links_left: u32) -> Result<OwnedFd, TrustedError> {
 /// The target of a name that is a symbolic link.
 fn link(directory: &OwnedFd, name: &OsStr) -> Option<PathBuf> {
     nix::fcntl::readlinkat(directory, name).ok().map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_counted_wherever_they_lie() {
+        let root = std::env::temp_dir().join(format!("nixgate-count-{}", std::process::id()));
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        for (name, bytes) in [("one", 3), ("a/two", 4), ("a/b/three", 5)] {
+            fs::write(root.join(name), vec![0; bytes]).unwrap();
+        }
+        std::os::unix::fs::symlink("/", root.join("a/away")).unwrap();
+        assert!(has_more_than(&root, 11));
+        assert!(!has_more_than(&root, 13), "12 and a link of 1");
+        assert!(!has_more_than(&root.join("none"), 0));
+        fs::remove_dir_all(&root).unwrap();
+    }
 }

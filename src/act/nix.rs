@@ -1,9 +1,11 @@
 //! Nix, as an untrusted user: evaluation that the repository cannot steer.
 
+use super::files;
 use super::git::VERIFIED;
 use super::inputs::Inputs;
 use super::machine::Machine;
 use super::process::{Ended, RunError, Spec, Stdout};
+use super::quarantine::OUTGROWN;
 use crate::decide::config::Language;
 use crate::decide::evaluation;
 use crate::decide::privileged::{CANDIDATE_ROOT, Program};
@@ -150,7 +152,13 @@ impl Machine {
         ]
     }
 
+    /// Before Nix is asked for anything that needs them. What it keeps of inputs that it fetched only grows: a cache
+    /// that has outgrown what a repository may is begun anew.
     pub fn ensure_nix_directories(&self) -> std::io::Result<()> {
+        let cache = self.store.path("nix/cache");
+        if files::has_more_than(&cache, self.config.limits.fetch_size.saturating_mul(OUTGROWN)) {
+            fs::remove_dir_all(&cache)?;
+        }
         ["nix/home", "nix/cache", "nix/state"]
             .iter()
             .try_for_each(|name| fs::create_dir_all(self.store.path(name)))

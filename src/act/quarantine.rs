@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 /// Every deploy leaves a pack; so many make one.
 const MANY_PACKS: usize = 40;
 /// A repository of so many times the most that one fetch may bring is fetched anew: whoever may push to a branch of
-/// manifests, and may sign nothing, could otherwise fill the disk.
-const OUTGROWN: u64 = 4;
+/// manifests, and may sign nothing, could otherwise fill the disk. What Nix keeps of inputs has the same bound.
+pub(super) const OUTGROWN: u64 = 4;
 
 pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> FetchError + '_ {
     move |source| FetchError::Io { path: path.to_owned(), source }
