@@ -40,11 +40,14 @@ let
     in
     [ user.group ] ++ user.extraGroups ++ named;
   tooMany = lib.concatMap (
-    account: map (group: { inherit account group; }) (filter (group: elem group mighty) (groupsOf account))
+    account:
+    map (group: { inherit account group; }) (filter (group: elem group mighty) (groupsOf account))
   ) accounts;
 
   trusted = config.nix.settings.trusted-users;
-  trustedNames = lib.concatMap (account: [ account ] ++ map (group: "@${group}") (groupsOf account)) accounts;
+  trustedNames = lib.concatMap (
+    account: [ account ] ++ map (group: "@${group}") (groupsOf account)
+  ) accounts;
   trustedEntries = filter (entry: entry == "*" || elem entry trustedNames) trusted;
 
   sshd = config.services.openssh;
@@ -56,13 +59,15 @@ let
   ];
   # Lines of sshd_config are words; case does not matter in the first.
   extraLines = map lib.toLower (lib.splitString "\n" sshd.extraConfig);
-  extraSays = key: value: any (line: match "[[:space:]]*${key}[[:space:]=]+${value}.*" line != null) extraLines;
+  extraSays =
+    key: value: any (line: match "[[:space:]]*${key}[[:space:]=]+${value}.*" line != null) extraLines;
   asList = value: if builtins.isList value then value else lib.splitString " " (toString value);
   acceptEnv = asList (sshd.settings.AcceptEnv or [ ]);
   # sudo of NixOS keeps NIXOS_NO_CHECK, which skips the checks before a switch.
   policy = "[*?].*|nix.*|nixos.*|git.*|ld_.*|ssh_.*|path|bash_env";
   passesPolicy =
-    any (word: match policy (lib.toLower word) != null) acceptEnv || extraSays "acceptenv" "(.* )?(${policy})";
+    any (word: match policy (lib.toLower word) != null) acceptEnv
+    || extraSays "acceptenv" "(.* )?(${policy})";
 
   sudo = config.security.sudo;
   sudo-rs = config.security.sudo-rs;
@@ -70,12 +75,50 @@ let
   tailscale = config.services.tailscale;
   tailscaleSsh =
     tailscale.enable
-    && any (flag: elem flag [ "--ssh" "--ssh=true" ]) (tailscale.extraUpFlags ++ tailscale.extraSetFlags);
-  tailscaleOff = any (name: (config.systemd.services.tailscaled.environment.${name} or null) != "true") [
-    "TS_SSH_DISABLE_SFTP"
-    "TS_SSH_DISABLE_FORWARDING"
-    "TS_SSH_DISABLE_PTY"
-  ];
+    && any (
+      flag:
+      elem flag [
+        "--ssh"
+        "--ssh=true"
+      ]
+    ) (tailscale.extraUpFlags ++ tailscale.extraSetFlags);
+  tailscaleOff =
+    any (name: (config.systemd.services.tailscaled.environment.${name} or null) != "true")
+      [
+        "TS_SSH_DISABLE_SFTP"
+        "TS_SSH_DISABLE_FORWARDING"
+        "TS_SSH_DISABLE_PTY"
+      ];
+
+  # Where secrets are said to be: what is named by a path of the store can be read by everybody on the host.
+  secrets =
+    builtins.attrValues cfg.credentials
+    ++ filter (path: path != null) (
+      [
+        cfg.settings.source.ssh-key
+        cfg.settings.source.access-tokens-file
+      ]
+      ++ map (table: table.key) cfg.settings.input-key
+    );
+  inStore = filter (lib.hasPrefix builtins.storeDir) secrets;
+  credential = path: match "[$]CREDENTIALS_DIRECTORY/(.*)" path;
+  unknownCredentials = filter (name: !(cfg.credentials ? ${name})) (
+    lib.concatMap (path: if credential path == null then [ ] else credential path) secrets
+  );
+
+  # Account nixgate is no trusted user of Nix, so the daemon fetches from and believes only what nix.conf names.
+  unslashed = url: lib.removeSuffix "/" url;
+  notIn = known: filter (one: !(elem (unslashed one) (map unslashed known)));
+  asGiven = list: if list == null then [ ] else list;
+  unknownCaches =
+    notIn (config.nix.settings.substituters ++ config.nix.settings.trusted-substituters) (
+      asGiven cfg.settings.source.caches
+    )
+    ++ notIn config.nix.settings.trusted-public-keys (asGiven cfg.settings.source.cache-keys);
+
+  # What the timer asks for, where it is tried and somebody would have to confirm it.
+  confirm = cfg.settings.confirm;
+  confirmed = if confirm.switch == null then confirm.mode else confirm.switch;
 
   off = assertion: message: { inherit assertion message; };
 in
@@ -102,9 +145,9 @@ in
       (off (!(sudo.enable && sudo.execWheelOnly) && !(sudo-rs.enable && sudo-rs.execWheelOnly))
         "services.nixgate: with execWheelOnly account nixgate cannot run sudo at all; set security.sudo.execWheelOnly and security.sudo-rs.execWheelOnly to false."
       )
-      (off (sshd.enable || tailscaleSsh)
-        "services.nixgate: nobody could ask for a deploy; set services.openssh.enable = true."
-      )
+      (off (
+        sshd.enable || tailscaleSsh
+      ) "services.nixgate: nobody could ask for a deploy; set services.openssh.enable = true.")
       (off (plainEnvironment && !(extraSays "permituserenvironment" "[^n]"))
         "services.nixgate: PermitUserEnvironment lets a key set the environment of the gate, and no Match block can take that back; remove it from services.openssh."
       )
@@ -124,14 +167,21 @@ in
       (off (!tailscaleSsh || !tailscaleOff)
         "services.nixgate: Tailscale SSH is on, and its SFTP and forwarding do not meet the login shell. Simplest: remove --ssh and let callers use OpenSSH over the tailnet. Or set TS_SSH_DISABLE_SFTP, TS_SSH_DISABLE_FORWARDING and TS_SSH_DISABLE_PTY to \"true\" in systemd.services.tailscaled.environment, for everybody on this host."
       )
-      (off (config.system.switch.enable)
-        "services.nixgate: system.switch.enable = false leaves a system without switch-to-configuration, so it can be neither deployed nor reverted; remove it."
+      (off (config.system.switch.enable) "services.nixgate: system.switch.enable = false leaves a system without switch-to-configuration, so it can be neither deployed nor reverted; remove it.")
+      (off (!(cfg.pull.enable && cfg.pull.verb == "switch" && confirmed == "required"))
+        "services.nixgate: nobody confirms what the timer deploys, so each trial would be reverted; set services.nixgate.pull.verb = \"fetch\", or settings.confirm.switch = \"health\"."
       )
-      (off (!(cfg.pull.enable && cfg.pull.verb == "switch" && cfg.settings.confirm.mode == "required"))
-        "services.nixgate: nobody confirms what the timer deploys, so each trial would be reverted; set services.nixgate.pull.verb = \"fetch\", or settings.confirm.mode = \"health\"."
+      (off (inStore == [ ])
+        "services.nixgate: ${toString inStore} is named as a secret, and everybody on the host can read the store; name a file outside of it, as a string."
       )
-      (off (!(any (path: lib.hasPrefix builtins.storeDir path) (builtins.attrValues cfg.credentials)))
-        "services.nixgate: services.nixgate.credentials names a file in the store, which everybody on the host can read; name one outside of it."
+      (off (unknownCredentials == [ ])
+        "services.nixgate: the settings name the credential ${toString unknownCredentials}, which the job does not get; name its file in services.nixgate.credentials."
+      )
+      (off (unknownCaches == [ ])
+        "services.nixgate: Nix on this host would not take a prebuilt system from or by ${toString unknownCaches}; put it into nix.settings.trusted-substituters or nix.settings.trusted-public-keys."
+      )
+      (off (config.nix.settings.sandbox == true)
+        "services.nixgate: nix.settings.sandbox lets what is built reach the host, and nixgate builds nothing there; set it to true."
       )
     ];
 
@@ -141,19 +191,14 @@ in
       ++
         optional (sudo-rs.enable && lib.versionOlder sudo-rs.package.version "0.2.6")
           "services.nixgate: sudo-rs ${sudo-rs.package.version} is older than 0.2.6, which mended CVE-2025-46717 and CVE-2025-46718; update nixpkgs, or set security.sudo-rs.package, unless this one is patched."
-      ++
-        optional passesPolicy
-          "services.nixgate: AcceptEnv of services.openssh lets a client set variables that decide what programs do. The block of account deploy takes none; for administrators sudo keeps NIXOS_NO_CHECK. Name harmless variables only."
-      ++
-        optional
-          (
-            cfg.keys == [ ]
-            && cfg.authorities == [ ]
-            && config.users.users.deploy.openssh.authorizedKeys.keyFiles == [ ]
-            && !cfg.pull.enable
-            && !tailscaleSsh
-          )
-          "services.nixgate: no key may ask for a deploy; put one into services.nixgate.keys."
+      ++ optional passesPolicy "services.nixgate: AcceptEnv of services.openssh lets a client set variables that decide what programs do. The block of account deploy takes none; for administrators sudo keeps NIXOS_NO_CHECK. Name harmless variables only."
+      ++ optional (
+        cfg.keys == [ ]
+        && cfg.authorities == [ ]
+        && config.users.users.deploy.openssh.authorizedKeys.keyFiles == [ ]
+        && !cfg.pull.enable
+        && !tailscaleSsh
+      ) "services.nixgate: no key may ask for a deploy; put one into services.nixgate.keys."
       ++
         optional (config.system.configurationRevision == null && cfg.settings.trust.first-commit == null)
           "services.nixgate: the system does not say which commit it was made from; set system.configurationRevision = self.rev or null in the flake, or services.nixgate.settings.trust.first-commit."

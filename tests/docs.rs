@@ -2,35 +2,18 @@
 #![cfg(feature = "host")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod repository;
+
 use nixgate::decide::answer::CODES;
 use nixgate::decide::config::{Config, EXAMPLE};
 use nixgate::decide::privileged::Platform;
 use nixgate::decide::render;
 use nixgate::decide::request::{Request, VERBS};
+use repository::{blocks, files, root, text};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn text(path: impl AsRef<Path>) -> String {
-    fs::read_to_string(root().join(path)).unwrap()
-}
-
-fn files(below: &str, extension: &str) -> Vec<PathBuf> {
-    let (mut found, mut open) = (Vec::new(), vec![root().join(below)]);
-    while let Some(path) = open.pop() {
-        if path.is_dir() {
-            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        } else if path.extension().is_some_and(|other| other == extension) {
-            found.push(path);
-        }
-    }
-    found
-}
 
 fn pages() -> Vec<PathBuf> {
     let mut pages = files("docs", "md");
@@ -94,11 +77,9 @@ fn the_verbs_and_their_arguments_are_those_of_the_parser() {
 fn every_configuration_is_one() {
     let mut seen = 0;
     for page in pages() {
-        let text = text(&page);
-        for block in text.split("```toml\n").skip(1) {
-            let block = block.split("```").next().unwrap();
+        for block in blocks(&page, "toml") {
             seen += 1;
-            assert!(Config::parse(block).is_ok(), "{page:?}: {:?}\n{block}", Config::parse(block));
+            assert!(Config::parse(&block).is_ok(), "{page:?}: {:?}\n{block}", Config::parse(&block));
         }
     }
     assert!(seen >= 2);

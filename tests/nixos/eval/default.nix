@@ -32,9 +32,34 @@ let
       };
   inherit (system) config;
   cfg = config.services.nixgate;
+  # Each option of ours by its name; those of the tables in a list or set follow its own.
+  leaves =
+    where: options:
+    lib.concatMap (
+      name:
+      let
+        here = where ++ [ name ];
+        option = options.${name};
+        inner = builtins.removeAttrs (option.type.getSubOptions here) [ "_module" ];
+      in
+      if option._type or "" != "option" then
+        leaves here option
+      else if inner != { } then
+        leaves here inner
+      else
+        [
+          {
+            name = builtins.concatStringsSep "." here;
+            described = builtins.isString (option.description or null);
+          }
+        ]
+    ) (builtins.attrNames options);
+  all = leaves [ ] system.options.services.nixgate;
   ours = builtins.filter (text: builtins.match "services\\.nixgate: .*" text != null);
 in
 {
+  keys = map (option: option.name) all;
+  undescribed = map (option: option.name) (builtins.filter (option: !option.described) all);
   failed = ours (map (one: one.message) (builtins.filter (one: !one.assertion) config.assertions));
   warnings = ours config.warnings;
   settings = lib.filterAttrsRecursive (_: value: value != null) cfg.settings;

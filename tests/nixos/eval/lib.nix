@@ -88,9 +88,7 @@ let
     let
       least = foldl' (a: b: if b.priority < a then b.priority else a) 1000000 defined;
     in
-    map (one: one.value) (
-      sort (a: b: a.order < b.order) (filter (one: one.priority == least) defined)
-    );
+    map (one: one.value) (sort (a: b: a.order < b.order) (filter (one: one.priority == least) defined));
 
   merged =
     where: option: definitions:
@@ -105,6 +103,8 @@ let
     in
     if option.readOnly or false && given != [ ] then
       throw "option ${shown where} is read-only"
+    else if values == [ ] && option.type ? emptyValue then
+      option.type.emptyValue
     else if values == [ ] then
       throw "option ${shown where} is used but not defined"
     else
@@ -197,6 +197,7 @@ let
   # One value, or several that are equal.
   scalar = name: check: {
     inherit name;
+    getSubOptions = _: { };
     merge =
       where: values:
       let
@@ -219,29 +220,59 @@ let
     singleLineStr = scalar "a string of one line" (
       value: isString value && match "[^\n\r]*\n?" value != null
     );
-    strMatching = pattern: scalar "a string like ${pattern}" (value: isString value && match pattern value != null);
+    strMatching =
+      pattern: scalar "a string like ${pattern}" (value: isString value && match pattern value != null);
     enum = values: scalar "one of ${toJSON values}" (value: elem value values);
-    ints.between = low: high: scalar "between ${toString low} and ${toString high}" (n: isInt n && n >= low && n <= high);
+    ints = {
+      between =
+        low: high:
+        scalar "between ${toString low} and ${toString high}" (n: isInt n && n >= low && n <= high);
+      unsigned = scalar "not negative" (n: isInt n && n >= 0);
+      positive = scalar "positive" (n: isInt n && n > 0);
+    };
     port = ints.between 0 65535;
+    passwdEntry =
+      type:
+      type
+      // {
+        merge =
+          where: values:
+          (scalar "without ':' and line ends" (value: match "[^:\n]*" (toString value) != null)).merge where [
+            (type.merge where values)
+          ];
+      };
+    shellPackage = scalar "a package of a shell" (
+      value: value.type or "" == "derivation" && value ? shellPath
+    );
     path = scalar "an absolute path" (
       value: stringLike value && builtins.substring 0 1 (toString value) == "/"
     );
     package = scalar "a package" (value: value.type or "" == "derivation");
     lines = {
       name = "lines";
+      getSubOptions = _: { };
       merge = where: values: concatStringsSep "\n" (map (value: str.merge where [ value ]) values);
     };
     nullOr = type: {
+      emptyValue = null;
       name = "null or ${type.name}";
-      merge =
-        where: values: if all (value: value == null) values then null else type.merge where values;
+      inherit (type) getSubOptions;
+      merge = where: values: if all (value: value == null) values then null else type.merge where values;
     };
     either = a: b: {
       name = "${a.name} or ${b.name}";
-      merge = where: values: if (builtins.tryEval (a.merge where values)).success then a.merge where values else b.merge where values;
+      getSubOptions = _: { };
+      merge =
+        where: values:
+        if (builtins.tryEval (a.merge where values)).success then
+          a.merge where values
+        else
+          b.merge where values;
     };
     listOf = type: {
+      emptyValue = [ ];
       name = "a list of ${type.name}";
+      inherit (type) getSubOptions;
       merge =
         where: values:
         if all isList values then
@@ -250,7 +281,9 @@ let
           throw "option ${shown where} is not a list";
     };
     attrsOf = type: {
+      emptyValue = { };
       name = "a set of ${type.name}";
+      inherit (type) getSubOptions;
       merge =
         where: values:
         if !all isAttrs values then
@@ -280,10 +313,12 @@ let
       in
       {
         name = "a set of options";
+        getSubOptions = _: options;
         merge = where: values: evaluated where options (module.freeformType or null) values;
       };
     anything = {
       name = "anything";
+      getSubOptions = _: { };
       merge =
         where: values:
         if all isAttrs values && !(head values ? outPath) then
@@ -333,8 +368,22 @@ let
     mkForce = mkOverride 50;
     literalExpression = text: text;
     literalMD = text: text;
+    inherit mapAttrs;
+    removeSuffix =
+      suffix: text:
+      let
+        rest = builtins.stringLength text - builtins.stringLength suffix;
+      in
+      if rest >= 0 && builtins.substring rest (-1) text == suffix then
+        builtins.substring 0 rest text
+      else
+        text;
     optionalString = condition: text: if condition then text else "";
-    escapeShellArgs = lib.concatMapStringsSep " " (word: "'${replaceStrings [ "'" ] [ "'\\''" ] word}'");
+    escapeShellArgs =
+      let
+        q = "'";
+      in
+      lib.concatMapStringsSep " " (word: q + replaceStrings [ q ] [ "${q}\\${q}${q}" ] word + q);
     optionalAttrs = condition: set: if condition then set else { };
     filterAttrsRecursive =
       keep: set:
@@ -351,13 +400,14 @@ let
       );
     mapAttrsToList = f: set: map (name: f name set.${name}) (attrNames set);
     concatStrings = concatStringsSep "";
-    concatMapStringsSep = between: f: list: concatStringsSep between (map f list);
+    concatMapStringsSep =
+      between: f: list:
+      concatStringsSep between (map f list);
     hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
     versionOlder = a: b: builtins.compareVersions b a == 1;
     toLower = replaceStrings (letters upper) (letters "abcdefghijklmnopqrstuvwxyz");
     splitString =
-      between: text:
-      filter isString (builtins.split (replaceStrings [ "." ] [ "\\." ] between) text);
+      between: text: filter isString (builtins.split (replaceStrings [ "." ] [ "\\." ] between) text);
   };
 in
 lib

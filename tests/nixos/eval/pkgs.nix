@@ -2,19 +2,24 @@
 # tests/module.rs runs the scripts. `formats.toml`: nixpkgs pkgs/pkgs-lib/formats.nix.
 { lib, root }:
 let
-  derivation = name: set: set // {
-    type = "derivation";
-    inherit name;
-    pname = name;
-    outPath = "${root}/${name}";
-  };
+  derivation =
+    name: set:
+    set
+    // {
+      type = "derivation";
+      inherit name;
+      pname = name;
+      outPath = "${root}/${name}";
+    };
   program = name: version: derivation name { inherit version; };
 
   # A table is written inline, so one expression is enough for every value.
   value =
     v:
     if builtins.isAttrs v then
-      "{ ${builtins.concatStringsSep ", " (lib.mapAttrsToList (k: x: "${builtins.toJSON k} = ${value x}") v)} }"
+      "{ ${
+        builtins.concatStringsSep ", " (lib.mapAttrsToList (k: x: "${builtins.toJSON k} = ${value x}") v)
+      } }"
     else if builtins.isList v then
       "[ ${lib.concatMapStringsSep ", " value v} ]"
     else
@@ -53,7 +58,9 @@ rec {
         if good merged then
           merged
         else
-          throw "option ${lib.concatMapStringsSep "." (word: word) where} has a value that TOML does not know";
+          throw "option ${
+            lib.concatMapStringsSep "." (word: word) where
+          } has a value that TOML does not know";
     };
     generate =
       name: set:

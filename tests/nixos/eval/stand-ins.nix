@@ -31,7 +31,7 @@ in
     # nixos/modules/misc/assertions.nix
     assertions = option (types.listOf types.anything) [ ];
     warnings = strings;
-    # nixos/modules/misc/version.nix, nixos/modules/system/activation/top-level.nix
+    # nixos/modules/misc/version.nix, both
     system.stateVersion = option types.str "25.11";
     system.configurationRevision = option (types.nullOr types.str) null;
     # nixos/modules/system/activation/switchable-system.nix
@@ -62,20 +62,26 @@ in
       extraUpFlags = strings;
       extraSetFlags = strings;
     };
-    # nixos/modules/system/boot/systemd/logind.nix
+    # nixos/modules/system/boot/systemd/logind.nix; before 25.11 it was services.logind.killUserProcesses
     services.logind.settings.Login = option (types.attrsOf types.anything) { };
 
-    # nixos/modules/config/nix.nix: of settings, trusted-users is declared and the rest is free
+    # nixos/modules/config/nix.nix: of settings these are declared, among others, and the rest is free
     nix.settings = mkOption {
       default = { };
       type = types.submodule {
         freeformType = types.attrsOf types.anything;
-        options.trusted-users = strings;
+        options = {
+          sandbox = option (types.either types.bool (types.enum [ "relaxed" ])) true;
+          substituters = strings;
+          trusted-substituters = strings;
+          trusted-public-keys = strings;
+          trusted-users = strings;
+        };
       };
     };
 
     # nixos/modules/config/shells-environment.nix
-    environment.shells = option (types.listOf (types.either types.package types.path)) [ ];
+    environment.shells = option (types.listOf (types.either types.shellPackage types.path)) [ ];
     # nixos/modules/config/system-path.nix
     environment.systemPackages = option (types.listOf types.package) [ ];
     # nixos/modules/system/etc/etc.nix
@@ -108,7 +114,7 @@ in
             group = option types.str "";
             extraGroups = strings;
             home = option types.path "/var/empty";
-            shell = option (types.nullOr (types.either types.package types.path)) null;
+            shell = option (types.nullOr (types.either types.shellPackage (types.passwdEntry types.path))) null;
             hashedPassword = option (types.nullOr types.str) null;
             openssh.authorizedKeys.keys = option (types.listOf types.singleLineStr) [ ];
             openssh.authorizedKeys.keyFiles = option (types.listOf types.path) [ ];
