@@ -8,6 +8,7 @@ mod deploy;
 mod follow;
 mod health;
 mod preflight;
+mod queue;
 mod recover;
 mod revert;
 mod source;
@@ -15,30 +16,28 @@ mod status;
 mod trial;
 
 use crate::act::begun::Begun;
-use crate::act::channel::{receive_within, send};
+use crate::act::channel::send;
 use crate::act::files::{Lock, read_trusted};
 use crate::act::inbox::{Event, Inbox};
 use crate::act::kernel;
 use crate::act::log::Log;
 use crate::act::machine::Machine;
-use crate::act::peer::{Peer, peer};
 use crate::act::reserve::Reserve;
 use crate::act::store::{ROOT, Store};
 use crate::act::syslog::{self, Severity};
 use crate::act::watch::Watch;
 use crate::decide::answer::{Code, Packet};
-use crate::decide::claim::{self, Claim, MAX_HELLO};
 use crate::decide::config::Config;
 use crate::decide::escape::escaped;
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::plan::{Candidate, Plan};
-use crate::decide::policy::Caller;
 use crate::decide::privileged::Platform;
 use crate::decide::request::Request;
 use crate::decide::state::State;
 use answers::Word;
-use caller::permit;
+use caller::{Asked, hear, permit};
 use deploy::Restart;
+use queue::{Behind, behind};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -95,11 +94,13 @@ fn said_in_log(stop: &Stop) -> ExitCode {
 type Answered = Result<(), (OwnedFd, Stop)>;
 
 fn answer(platform: Platform, channel: OwnedFd) -> Answered {
-    let asked = hear(&channel).and_then(|(request, caller, pid)| {
-        Ok((permit(machine(platform, Log::nowhere())?, request, caller, pid)?, pid))
-    });
-    let ((mut machine, authorized), pid) = match asked {
+    let asked = match hear(&channel) {
         Ok(asked) => asked,
+        Err(stop) => return Err((channel, stop)),
+    };
+    let permitted = machine(platform, Log::nowhere()).and_then(|machine| permit(machine, &asked));
+    let (mut machine, authorized) = match permitted {
+        Ok(permitted) => permitted,
         Err(stop) => return Err((channel, stop)),
     };
     let identity = authorized.identity().clone();
@@ -110,38 +111,20 @@ fn answer(platform: Platform, channel: OwnedFd) -> Answered {
         }
         Request::Confirm(job) => {
             machine.store.set_reserve(Reserve::Spend);
-            let told = answers::tell(&machine.store, Word::Confirm, job, &identity, pid);
+            let told = answers::tell(&machine.store, Word::Confirm, job, &identity, asked.pid);
             reply(channel, told.map(|text| (String::new(), format!("nixgate: {text}\n"))))
         }
         Request::Cancel(job) => {
             machine.store.set_reserve(Reserve::Spend);
-            let told = answers::tell(&machine.store, Word::Cancel, job, &identity, pid);
+            let told = answers::tell(&machine.store, Word::Cancel, job, &identity, asked.pid);
             reply(channel, told.map(|text| (String::new(), format!("nixgate: {text}\n"))))
         }
         Request::Attach(job) => answers::attach(&machine.store, channel, job, &identity).map(drop),
         _ => match Plan::of(authorized, &machine.config) {
-            Some(plan) => work(machine, channel, &plan),
+            Some(plan) => work(machine, channel, &asked, &plan),
             None => reply(channel, Ok((String::new(), String::new()))),
         },
     }
-}
-
-/// The first packet, and who sent it.
-fn hear(channel: &OwnedFd) -> Result<(Request, Caller, i32), Stop> {
-    let (peer, pid) = peer(channel).or_stop(Code::Internal)?;
-    let mut buffer = [0; MAX_HELLO + 1];
-    let hello = receive_within(channel, &mut buffer, Duration::from_secs(10)).or_stop(Code::Malformed)?;
-    let malformed = || Stop::new(Code::Malformed, "not a request of this version's gate; reconnect");
-    let (request, claim) = claim::parse(hello).ok_or_else(malformed)?;
-    let request = Request::parse(&request).or_stop(Code::Malformed)?;
-    let caller = match peer {
-        Peer::Deploy => Caller::Gate(claim),
-        Peer::Nixgate if claim == Claim::default() => Caller::Timer,
-        Peer::Nixgate | Peer::Other(_) => {
-            return Err(Stop::new(Code::NotAllowed, "only the gate and the timer may ask"));
-        }
-    };
-    Ok((request, caller, pid))
 }
 
 /// The configuration, which has to be root's, and all that a job works with.
@@ -153,7 +136,8 @@ fn machine(platform: Platform, log: Log) -> Result<Machine, Stop> {
             format_args!("{CONFIG}: {error}; `nixgatectl example` shows every key"),
         )
     })?;
-    Ok(Machine { platform, config, store: Store::new(ROOT), log, inbox: Inbox::default() })
+    let patience = config.limits.wait;
+    Ok(Machine { platform, config, store: Store::new(ROOT), log, inbox: Inbox::default(), patience })
 }
 
 /// One line of ours in the system's log.
@@ -177,13 +161,40 @@ fn reply(channel: OwnedFd, said: Result<(String, String), Stop>) -> Answered {
     Ok(())
 }
 
-/// A deploy: the lock, what a dead job left, the record, and then the pipeline, followed by whoever asked.
-fn work(mut machine: Machine, channel: OwnedFd, plan: &Plan) -> Answered {
-    let lock = match machine.store.lock().or_stop(Code::NotWritable) {
-        Ok(Some(lock)) => lock,
-        Ok(None) => return join_or_refuse(&machine, channel, plan),
-        Err(stop) => return Err((channel, stop)),
+/// A deploy has the lock, or comes behind whoever has it.
+fn work(machine: Machine, channel: OwnedFd, asked: &Asked, plan: &Plan) -> Answered {
+    let turn = match machine.store.lock().or_stop(Code::NotWritable) {
+        Ok(Some(lock)) => return deploy(machine, channel, plan, lock),
+        Ok(None) => behind(&machine, &channel, plan),
+        Err(stop) => Err(stop),
     };
+    match turn {
+        Ok(Behind::Same(job)) => {
+            drop(follow::follow(&machine.store, &job, channel, follow::Stream::Err));
+            Ok(())
+        }
+        Ok(Behind::Turn(lock, waited)) => match judged_anew(machine.platform, asked, waited) {
+            Ok((machine, plan)) => deploy(machine, channel, &plan, lock),
+            Err(stop) => Err((channel, stop)),
+        },
+        Ok(Behind::Left) => Ok(()),
+        Err(stop) => Err((channel, stop)),
+    }
+}
+
+/// After a wait the configuration, a freeze or a window may be others, and a job that died may have left its work to
+/// whoever has the lock next.
+fn judged_anew(platform: Platform, asked: &Asked, waited: Duration) -> Result<(Machine, Plan), Stop> {
+    let mut machine = machine(platform, Log::nowhere())?;
+    recover_first(&mut machine)?;
+    machine.patience = machine.patience.saturating_sub(waited);
+    let (machine, authorized) = permit(machine, asked)?;
+    let plan = Plan::of(authorized, &machine.config);
+    plan.map(|plan| (machine, plan)).ok_or_else(|| Stop::new(Code::Internal, "what waited is no deploy"))
+}
+
+/// A deploy: what a dead job left, the record, and then the pipeline, followed by whoever asked.
+fn deploy(mut machine: Machine, channel: OwnedFd, plan: &Plan, lock: Lock) -> Answered {
     let (mut begun, mut state) = match begin(&mut machine, plan) {
         Ok(begun) => begun,
         Err(stop) => return Err((channel, stop)),
@@ -215,11 +226,19 @@ fn work(mut machine: Machine, channel: OwnedFd, plan: &Plan) -> Answered {
     Ok(())
 }
 
-fn begin(machine: &mut Machine, plan: &Plan) -> Result<(Begun, crate::decide::record::HostState), Stop> {
-    if recover::recover(machine).or_stop(Code::NotWritable)? == Restart::Asked {
-        let why = "the job before this one left the host where only a restart leads back, and it restarts now; ask again when it is up";
-        return Err(Stop::new(Code::Busy, why));
+/// What a dead job left comes before anything new.
+fn recover_first(machine: &mut Machine) -> Result<(), Stop> {
+    match recover::recover(machine).or_stop(Code::NotWritable)? {
+        Restart::No => Ok(()),
+        Restart::Asked => {
+            let why = "the job before this one left the host where only a restart leads back, and it restarts now; ask again when it is up";
+            Err(Stop::new(Code::Busy, why))
+        }
     }
+}
+
+fn begin(machine: &mut Machine, plan: &Plan) -> Result<(Begun, crate::decide::record::HostState), Stop> {
+    recover_first(machine)?;
     machine.store.prune_jobs(49, 1 << 30).or_stop(Code::NotWritable)?;
     match plan.candidate() {
         // The way out of a full disk, too.
@@ -231,23 +250,6 @@ fn begin(machine: &mut Machine, plan: &Plan) -> Result<(Begun, crate::decide::re
     machine.log = log;
     let begun = Begun::begin(&machine.store, job, plan, &mut state).or_stop(Code::NotWritable)?;
     Ok((begun, state))
-}
-
-/// The same request by the same identity joins the job that runs; any other is told who is at work.
-fn join_or_refuse(machine: &Machine, channel: OwnedFd, plan: &Plan) -> Answered {
-    match answers::current(&machine.store) {
-        Ok(Some((job, record)))
-            if record.request == plan.request().to_string() && record.identity == plan.identity().name =>
-        {
-            drop(follow::follow(&machine.store, &job, channel, follow::Stream::Err));
-            Ok(())
-        }
-        Ok(Some((_, record))) => Err((channel, answers::busy(&record))),
-        Ok(None) => {
-            Err((channel, Stop::new(Code::Busy, "busy: another job is just starting or ending; ask again")))
-        }
-        Err(error) => Err((channel, Stop::new(Code::NotWritable, error))),
-    }
 }
 
 /// Turns the files that `confirm` and `cancel` leave into events.

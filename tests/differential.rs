@@ -351,6 +351,7 @@ fn machine(shop: &Workshop) -> Machine {
         store: Store::new(state),
         log: Log::open(&shop.path("log")).unwrap(),
         inbox: Inbox::default(),
+        patience: std::time::Duration::ZERO,
     }
 }
 

@@ -49,13 +49,29 @@ pub fn has_more_than(directory: &Path, most: u64) -> bool {
 #[derive(Debug)]
 pub struct Lock(#[allow(dead_code, reason = "held, never used")] Flock<File>);
 
+/// The file that is locked.
+pub fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(path)
+}
+
 /// Takes the lock, or says that somebody has it.
 pub fn lock(path: &Path) -> io::Result<Option<Lock>> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(path)?;
+    let file = open_lock(path)?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(Lock(lock))),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
         Err((_, error)) => Err(error.into()),
+    }
+}
+
+/// Takes the lock once those who asked before have had it.
+pub fn lock_in_turn(mut file: File) -> io::Result<Lock> {
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusive) {
+            Ok(lock) => return Ok(Lock(lock)),
+            Err((again, nix::errno::Errno::EINTR)) => file = again,
+            Err((_, error)) => return Err(error.into()),
+        }
     }
 }
 

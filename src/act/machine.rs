@@ -22,6 +22,8 @@ pub struct Machine {
     pub store: Store,
     pub log: Log,
     pub inbox: Inbox,
+    /// How long others who are at work may still be waited for.
+    pub patience: Duration,
 }
 
 /// Why a pointer of the host could not be read.

@@ -62,4 +62,6 @@ pub mod system;
 #[cfg(feature = "host")]
 pub mod tailscale;
 #[cfg(feature = "host")]
+pub mod turn;
+#[cfg(feature = "host")]
 pub mod watch;

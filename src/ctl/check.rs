@@ -124,7 +124,14 @@ pub fn as_account(host: &Host) -> Result<Code, CtlError> {
 }
 
 fn machine(platform: Platform, config: Config) -> Result<Machine, CtlError> {
-    Ok(Machine { platform, config, store: Store::new(ROOT), log: Log::nowhere(), inbox: Inbox::default() })
+    Ok(Machine {
+        platform,
+        config,
+        store: Store::new(ROOT),
+        log: Log::nowhere(),
+        inbox: Inbox::default(),
+        patience: Duration::ZERO,
+    })
 }
 
 /// What a program prints; `None` if it cannot be started, does not end or says no.

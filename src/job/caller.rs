@@ -2,12 +2,13 @@
 
 use super::{answers, note};
 use crate::act::begun::audit_event;
+use crate::act::channel::receive_within;
 use crate::act::clock;
 use crate::act::machine::Machine;
-use crate::act::peer::session;
+use crate::act::peer::{Peer, peer, session};
 use crate::act::store::{Store, StoreError};
 use crate::decide::answer::Code;
-use crate::decide::claim::{Claim, Text};
+use crate::decide::claim::{self, Claim, MAX_HELLO, Text};
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::policy::{Authorized, Caller, Facts, Identity, WhoseWord, identify, judge};
 use crate::decide::request::Request;
@@ -15,17 +16,42 @@ use crate::decide::session::Session;
 use crate::decide::tailscale::Unknown;
 use crate::decide::window::Moment;
 use std::fs;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 const FREEZE: &str = "/etc/nixgate/freeze";
 
-/// Judges, and puts a refusal into the audit log.
-pub fn permit(
-    mut machine: Machine,
-    request: Request,
+/// What was asked, and by whom as far as they say.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub request: Request,
     caller: Caller,
-    pid: i32,
-) -> Result<(Machine, Authorized), Stop> {
-    let (caller, nobody) = vouched_for(&mut machine, caller, session(pid));
+    /// The process of the caller.
+    pub pid: i32,
+}
+
+/// The first packet, and who sent it.
+pub fn hear(channel: &OwnedFd) -> Result<Asked, Stop> {
+    let (peer, pid) = peer(channel).or_stop(Code::Internal)?;
+    let mut buffer = [0; MAX_HELLO + 1];
+    let hello = receive_within(channel, &mut buffer, Duration::from_secs(10)).or_stop(Code::Malformed)?;
+    let malformed = || Stop::new(Code::Malformed, "not a request of this version's gate; reconnect");
+    let (request, claim) = claim::parse(hello).ok_or_else(malformed)?;
+    let request = Request::parse(&request).or_stop(Code::Malformed)?;
+    let caller = match peer {
+        Peer::Deploy => Caller::Gate(claim),
+        Peer::Nixgate if claim == Claim::default() => Caller::Timer,
+        Peer::Nixgate | Peer::Other(_) => {
+            return Err(Stop::new(Code::NotAllowed, "only the gate and the timer may ask"));
+        }
+    };
+    Ok(Asked { request, caller, pid })
+}
+
+/// Judges, and puts a refusal into the audit log.
+pub fn permit(mut machine: Machine, asked: &Asked) -> Result<(Machine, Authorized), Stop> {
+    let request = asked.request.clone();
+    let (caller, nobody) = vouched_for(&mut machine, asked.caller.clone(), session(asked.pid));
     let (freeze, now) = (freeze(), Moment::from_unix(clock::wall_seconds()));
     let job = match request {
         Request::Confirm(_) | Request::Cancel(_) => {

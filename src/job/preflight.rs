@@ -2,6 +2,7 @@
 
 mod gates;
 mod lockout;
+mod others;
 pub mod space;
 mod special;
 
@@ -16,7 +17,7 @@ use crate::decide::config::{WhenImpossible, WhenNeeded};
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::plan::{Goal, Plan};
 use crate::decide::preflight::reboot::inhibitors;
-use crate::decide::privileged::{Program, Row};
+use crate::decide::privileged::Row;
 use crate::decide::record::Triple;
 use crate::decide::request::Verb;
 use crate::decide::specialisation::Target;
@@ -54,6 +55,8 @@ pub fn run(
     plan: &Plan,
     system: &StorePath,
 ) -> Result<Before, Stop> {
+    // What is there is looked at when nobody else changes it any more.
+    others::await_others(machine)?;
     let old = machine.triple().or_stop(Code::CheckRefused)?;
     begun.note_old(old.clone());
     let chosen = special::choose(machine, plan, system);
@@ -69,7 +72,6 @@ pub fn run(
     }
     is_a_system(system)?;
     chosen.say(machine, plan, course)?;
-    nobody_else_switches(machine)?;
     has_room(machine, plan, system)?;
     lockout::refuse(machine, plan, &old.running, system)?;
     if let Target::Part(_, part) = &target {
@@ -144,22 +146,6 @@ fn with_restart(
             Code::NeedsBoot,
             format_args!("the candidate {what} ({reasons} differ); ask for `boot` and restart the host"),
         )),
-    }
-}
-
-/// switch-to-configuration has one lock, and nixos-rebuild runs it in a unit of this name, in some versions with a
-/// suffix (nixos-rebuild-ng, services.py).
-fn nobody_else_switches(machine: &mut Machine) -> Result<(), Stop> {
-    let args = ["list-units", "--plain", "--no-legend", "--no-pager", "--full"];
-    let which =
-        ["--state=active,activating,deactivating,reloading", "nixos-rebuild-switch-to-configuration*"];
-    let ended = step(machine.ask(Program::Systemctl, &[&args[..], &which[..]].concat()), Code::CheckRefused)?;
-    match ended.text().split_whitespace().next() {
-        None => Ok(()),
-        Some(unit) => {
-            let why = format!("{unit} is activating a system on this host; ask again when it has ended");
-            Err(Stop::new(Code::Busy, why))
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `[limits]`: how long each part of a deploy may take, and how much.
 
-use super::values::{duration, size};
+use super::values::{duration, duration_or_zero, size};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -30,6 +30,9 @@ pub struct Limits {
     pub confirm: Duration,
     #[serde(deserialize_with = "duration")]
     pub revert: Duration,
+    /// How long a deploy waits for others who are at work. Zero: it is refused at once.
+    #[serde(deserialize_with = "duration_or_zero")]
+    pub wait: Duration,
 }
 
 impl Default for Limits {
@@ -46,6 +49,7 @@ impl Default for Limits {
             health: minutes(1),
             confirm: minutes(2),
             revert: minutes(5),
+            wait: Duration::ZERO,
         }
     }
 }
