@@ -12,7 +12,7 @@ use crate::decide::limit::{Admit, Refusals};
 use serde_json::{Map, Value};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// No audit line is longer: every field in it is capped.
@@ -20,6 +20,8 @@ const LONGEST_LINE: u64 = 64 * 1024;
 /// When a file is full, and how many full ones are kept: some 300,000 events. Tests fill files sooner.
 const FULL: u64 = if cfg!(test) { 16 << 10 } else { 4 << 20 };
 const KEPT: usize = 24;
+/// How many ends of jobs are told.
+const ENDS: usize = 100;
 
 impl Store {
     /// Where the audit log ends, by its last whole line; `nixgatectl audit verify` reads them all.
@@ -32,6 +34,24 @@ impl Store {
             }
         }
         Ok(Head::start())
+    }
+
+    /// The heads at which the last jobs ended, oldest first; each was in an answer. Nothing is locked for that.
+    pub fn audit_ends(&self) -> Result<Vec<Head>, StoreError> {
+        let directory = self.path("audit");
+        let (mut text, mut ends) = (String::new(), Vec::new());
+        for mut file in newest_of(&directory).map_err(io_at(&directory))? {
+            let mut before = Vec::new();
+            file.read_to_end(&mut before).map_err(io_at(&directory))?;
+            text = String::from_utf8_lossy(&before).into_owned() + &text;
+            ends = chain::ends(&text).ok_or(StoreError::AuditBroken)?;
+            if ends.len() >= ENDS {
+                break;
+            }
+        }
+        let surplus = ends.len().saturating_sub(ENDS);
+        ends.drain(..surplus);
+        Ok(ends)
     }
 
     /// Appends one event.
@@ -163,6 +183,25 @@ pub fn files_of(directory: &Path) -> io::Result<Vec<PathBuf>> {
     files.sort();
     files.extend(Some(current(directory)).filter(|path| path.exists()));
     Ok(files)
+}
+
+/// The two newest files, newest first: what has some thousand ends of jobs in it, and is read in no time. The one that
+/// grows is opened before the others are listed, so that it is not taken for two when it is closed meanwhile.
+fn newest_of(directory: &Path) -> io::Result<Vec<File>> {
+    let grows = File::open(current(directory)).ok();
+    let known = grows.as_ref().map(File::metadata).transpose()?.map(|m| (m.dev(), m.ino()));
+    let mut newest: Vec<File> = grows.into_iter().collect();
+    for path in files_of(directory)?.iter().rev() {
+        let file = File::open(path)?;
+        let about = file.metadata()?;
+        if known != Some((about.dev(), about.ino())) && path != &current(directory) {
+            newest.push(file);
+        }
+        if newest.len() == 2 {
+            break;
+        }
+    }
+    Ok(newest)
 }
 
 /// The end of a file, as long as the longest audit line may be.

@@ -112,6 +112,24 @@ pub fn through(start: Head, text: &str) -> Chain {
     Chain::Whole(head)
 }
 
+/// The event that ends a job; the head that it makes is the one in the job's answer.
+pub const ENDED: &str = "ended";
+
+/// The heads that the ends of jobs made, oldest first, of a chain that is whole from its first line on. A last line that
+/// was never finished is none; `None`: the chain is broken.
+pub fn ends(text: &str) -> Option<Vec<Head>> {
+    let (mut head, mut ends) = (beginning(text)?, Vec::new());
+    for line in text.split_inclusive('\n') {
+        let Some(line) = line.strip_suffix('\n') else { break };
+        head = follow(&head, line)?;
+        let value: serde_json::Value = serde_json::from_str(line).ok()?;
+        if value.get("event")?.as_str()? == ENDED {
+            ends.push(head.clone());
+        }
+    }
+    Some(ends)
+}
+
 /// The head of a chain by its last whole line alone, which has to fit its own hash. Nothing yet: the start.
 pub fn head_of(tail: &str) -> Option<Head> {
     let Some(line) = tail.rsplit_once('\n').map(|(whole, _)| whole.rsplit('\n').next().unwrap_or(whole))
@@ -173,6 +191,34 @@ mod tests {
         assert_eq!(head_of(&text.replace("\"seq\":4", "\"seq\":5")), None);
         let torn = &text[..text.len() - 5];
         assert!(matches!(verify(torn), Chain::Torn(Head { seq: 3, .. }, _)));
+    }
+
+    #[test]
+    fn the_ends_of_jobs_are_found_only_in_a_chain_that_is_whole() {
+        let event = |event, job: &str| Event {
+            time: String::new(),
+            boot: String::new(),
+            job: Some(job.to_owned()),
+            event,
+            identity: Some("\"event\":\"ended\"".to_owned()),
+            detail: serde_json::Map::new(),
+        };
+        let (mut head, mut text, mut heads) = (Head::start(), String::new(), Vec::new());
+        for name in ["accepted", ENDED, "accepted", "built", ENDED, "accepted"] {
+            let (line, next) = append(&head, &event(name, "1-00000000")).unwrap();
+            (head, text) = (next, text + &line);
+            if name == ENDED {
+                heads.push(head.clone());
+            }
+        }
+        assert_eq!(ends(&text), Some(heads.clone()));
+        assert_eq!(ends(&text[..text.len() - 5]), Some(heads.clone()), "torn");
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        assert_eq!(ends(&lines[2..].concat()), Some(heads[1..].to_vec()), "the beginning is in another file");
+        assert_eq!(ends(&lines[..4].concat()), Some(heads[..1].to_vec()), "cut");
+        assert_eq!(ends(&[lines[0], lines[2]].concat()), None);
+        assert_eq!(ends(&text.replacen("built", "begun", 1)), None);
+        assert_eq!(ends(""), Some(Vec::new()));
     }
 
     #[test]

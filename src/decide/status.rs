@@ -42,6 +42,8 @@ pub struct Status {
     /// Why the state could not be read.
     pub problem: Option<String>,
     pub audit: String,
+    /// The heads at which the last jobs ended, oldest first. Empty where the log is broken, and for people.
+    pub audit_heads: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

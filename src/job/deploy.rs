@@ -11,6 +11,7 @@ use crate::act::process::OnCancel;
 use crate::act::reserve::Reserve;
 use crate::act::system::{is_of, reboot_reasons};
 use crate::decide::answer::Code;
+use crate::decide::chain::ENDED;
 use crate::decide::config::WhenRevertFails;
 use crate::decide::outcome::{Outcome, Reachability, Stop};
 use crate::decide::plan::{Candidate, Goal, Plan};
@@ -181,7 +182,7 @@ pub fn finish(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, o
     if let (Code::Cancelled, Some(who)) = (outcome.code, &machine.inbox.cancelled) {
         detail.push(("cancelled-by", who.clone()));
     }
-    let head = match begun.audit(&machine.store, "ended", &detail) {
+    let head = match begun.audit(&machine.store, ENDED, &detail) {
         Ok(head) => head,
         Err(error) => {
             machine.log.line(format_args!("{error}"));

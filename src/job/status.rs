@@ -17,7 +17,7 @@ use std::time::Duration;
 const LISTED: usize = 50;
 
 pub fn status(machine: &mut Machine, format: Format) -> Result<String, StoreError> {
-    let status = look(machine)?;
+    let status = look(machine, format)?;
     match format {
         Format::Text => Ok(status.text()),
         Format::Json => status.json().map_err(|source| StoreError::Record {
@@ -27,11 +27,17 @@ pub fn status(machine: &mut Machine, format: Format) -> Result<String, StoreErro
     }
 }
 
-fn look(machine: &mut Machine) -> Result<Status, StoreError> {
+fn look(machine: &mut Machine, format: Format) -> Result<Status, StoreError> {
     // A state that cannot be read is said; what the host runs is known without it.
     let (state, problem) = match machine.store.state() {
         Ok(state) => (state, None),
         Err(error) => (HostState::default(), Some(error.to_string())),
+    };
+    // So is a log that was edited: a caller who looks for a head in it has to know.
+    let (heads, broken) = match (format, machine.store.audit_ends()) {
+        (Format::Text, _) => (Vec::new(), None),
+        (Format::Json, Ok(heads)) => (heads, None),
+        (Format::Json, Err(error)) => (Vec::new(), Some(error.to_string())),
     };
     let record = answers::current(&machine.store).ok().flatten().map(|(_, record)| record);
     let running = running_system();
@@ -71,7 +77,8 @@ fn look(machine: &mut Machine) -> Result<Status, StoreError> {
         reboot_reasons,
         job: record.map(|record| job(&record)),
         newest_job: machine.store.jobs()?.last().map(ToString::to_string),
-        problem,
+        problem: problem.or(broken),
+        audit_heads: heads.iter().map(ToString::to_string).collect(),
         audit: machine.store.audit_head()?.to_string(),
         anchor: state.anchor,
         sequence: state.sequence.map(|sequence| sequence.number),
