@@ -2,7 +2,7 @@
 
 mod gates;
 mod lockout;
-mod others;
+pub mod others;
 pub mod space;
 mod special;
 
