@@ -17,8 +17,9 @@ use nixgate::decide::render::{Content, everything, sshd};
 use nixos::{Directory, build, config_of, evaluate, host, of, said, strings};
 use repository::{blocks, root, text};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The first block of Nix in the README that imports the module.
@@ -108,6 +109,42 @@ fn sudo_and_sshd_take_the_lines_of_the_module_among_those_of_others() {
 }
 
 #[test]
+fn systemd_takes_the_units_of_the_module_the_credentials_and_the_timer() {
+    let directory = Directory::new("units");
+    let more =
+        "services.nixgate.credentials.source = \"/run/secrets/key\"; services.nixgate.pull.enable = true;";
+    let host = evaluate(&host(more), &directory.0).unwrap();
+    let units = build(&host).unwrap().join("etc/systemd/system");
+    for unit in ["service", "timer"] {
+        let text = host["pull"][unit].as_str().unwrap();
+        fs::write(units.join(format!("nixgate-pull.{unit}")), text).unwrap();
+    }
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(&units).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_file() && !entry.is_symlink() {
+            // The programs are those of a host; what stands for them is there.
+            let text = fs::read_to_string(&entry).unwrap();
+            let text = text.replace("/bin/nixgate-job ", "/bin/nixgate ");
+            fs::write(&entry, text.replace("/run/current-system/sw/bin/nixgate", "/bin/true")).unwrap();
+        }
+        let name = entry.file_name().unwrap().to_string_lossy().into_owned();
+        match name.ends_with("@.service") {
+            true => paths.push(units.join(name.replace('@', "@1"))),
+            false if entry.is_file() => paths.push(entry),
+            false => {}
+        }
+    }
+    assert!(paths.len() >= 8, "{paths:?}");
+    let said = accepts(Command::new("systemd-analyze").args(["--man=no", "verify"]).args(&paths));
+    assert_eq!(said.lines().filter(|line| line.contains("nixgate")).collect::<Vec<_>>(), [""; 0]);
+    // It looks: a misspelt line is said.
+    let broken = units.join("nixgate-pull.timer");
+    fs::write(&broken, fs::read_to_string(&broken).unwrap().replace("OnCalendar", "OnCalender")).unwrap();
+    let output = Command::new("systemd-analyze").args(["--man=no", "verify"]).arg(&broken).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("OnCalender"));
+}
+
+#[test]
 fn with_sudo_rs_the_rules_follow_those_of_others_in_one_file() {
     let host = of("security.sudo.enable = false; security.sudo-rs.enable = true;");
     let script = host["build"]["sudoers-rs"].as_str().unwrap();
@@ -160,17 +197,28 @@ fn what_the_page_of_the_module_shows_is_taken() {
     }
 }
 
+fn strings_of(text: &str) -> BTreeSet<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
 #[test]
 fn the_timer_asks_through_the_gate_as_account_nixgate() {
     let host = of(
         "services.nixgate.pull = { enable = true; interval = \"*:0/15\"; randomizedDelay = \"1min\"; verb = \"fetch\"; };",
     );
-    let (service, timer) = (&host["pull"]["service"], &host["pull"]["timer"]);
-    assert_eq!(service["ExecStart"], "/run/current-system/sw/bin/nixgate -c fetch");
-    assert_eq!(
-        (&service["User"], strings(&service["SupplementaryGroups"])),
-        (&"nixgate".into(), vec!["deploy".to_owned()])
-    );
-    assert_eq!((&timer["OnCalendar"], &timer["RandomizedDelaySec"]), (&"*:0/15".into(), &"1min".into()));
+    let lines = |unit: &str| strings_of(host["pull"][unit].as_str().unwrap());
+    for line in [
+        "ExecStart=/run/current-system/sw/bin/nixgate -c fetch",
+        "User=nixgate",
+        "SupplementaryGroups=deploy",
+        "X-RestartIfChanged=false",
+        "X-StopIfChanged=false",
+        "X-StopOnRemoval=false",
+    ] {
+        assert!(lines("service").contains(line), "{line}");
+    }
+    for line in ["OnCalendar=*:0/15", "RandomizedDelaySec=1min", "Persistent=true"] {
+        assert!(lines("timer").contains(line), "{line}");
+    }
     assert!(of("")["pull"].is_null());
 }

@@ -33,7 +33,9 @@ in
     health = option duration "1m" "All health checks together.";
     confirm = option duration "2m" "The wait for `confirm`.";
     revert = option duration "5m" "Activating the old system again.";
-    wait = option duration "0s" "The wait for another job, or a nixos-rebuild, that is at work; `0s`: busy (75) at once.";
+    wait =
+      option duration "0s"
+        "The wait for another job, or a nixos-rebuild, that is at work; `0s`: busy (75) at once.";
   };
 
   space =

@@ -3,7 +3,7 @@
 //! Nothing is built by Nix and nixpkgs is not needed: the options of NixOS are stand-ins (`eval/`). With `NIXPKGS` set to a
 //! checkout its `lib` is used, and its modules where it has them. The Nix is the one of the test host (2.26), whatever this
 //! machine has; `NIX_INSTANTIATE` names another.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // each test program uses a part of it
 
 use crate::repository::root;
 use serde_json::Value;

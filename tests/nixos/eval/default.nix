@@ -8,6 +8,7 @@ let
   lib = if nixpkgs == null then import ./lib.nix else import (nixpkgs + "/lib");
   whole = nixpkgs != null && builtins.pathExists (nixpkgs + "/nixos/lib/eval-config.nix");
   pkgs = import ./pkgs.nix { inherit lib root; };
+  units = import ./units.nix { inherit lib; };
   system =
     if whole then
       import (nixpkgs + "/nixos/lib/eval-config.nix") {
@@ -89,8 +90,8 @@ in
   pull =
     if cfg.pull.enable then
       {
-        service = config.systemd.services.nixgate-pull.serviceConfig;
-        timer = config.systemd.timers.nixgate-pull.timerConfig;
+        service = units.service config.systemd.services.nixgate-pull;
+        timer = units.timer config.systemd.timers.nixgate-pull;
       }
     else
       null;

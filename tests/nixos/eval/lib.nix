@@ -369,6 +369,8 @@ let
     literalExpression = text: text;
     literalMD = text: text;
     inherit mapAttrs;
+    boolToString = bool: if bool then "true" else "false";
+    toList = value: if isList value then value else [ value ];
     removeSuffix =
       suffix: text:
       let
