@@ -9,6 +9,7 @@ use crate::decide::privileged::SYSTEM;
 use crate::decide::record::HostState;
 use crate::decide::request::Verb;
 use crate::decide::value::{Generation, StorePath};
+use crate::job::preflight::others::await_others;
 
 /// The target of a rollback, by record and never by "generation minus one".
 pub fn earlier(
@@ -17,6 +18,8 @@ pub fn earlier(
     state: &mut HostState,
     generation: Option<Generation>,
 ) -> Result<StorePath, Stop> {
+    // What they leave is where it goes back from.
+    await_others(machine)?;
     let mut now = machine.triple().or_stop(Code::CheckRefused)?;
     // A specialisation that stays active stands for its system: otherwise that would be gone back to.
     let special = machine.running_specialisation();
