@@ -1,9 +1,11 @@
 //! The packets between gate and job: a SOCK_SEQPACKET socket, so the kernel keeps the borders of each.
 
+use crate::decide::answer::Packet;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, sockopt};
 use nix::sys::time::TimeVal;
+use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -45,10 +47,30 @@ pub fn send(channel: &impl AsFd, packet: &[u8]) -> Result<(), ChannelError> {
         match socket::send(channel.as_fd().as_raw_fd(), packet, MsgFlags::MSG_NOSIGNAL) {
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) => return Err(ChannelError::TimedOut),
-            Err(Errno::EPIPE | Errno::ECONNRESET) => return Err(ChannelError::Closed),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(unsent(error)),
         }
+    }
+}
+
+/// [`send`], without a copy of what is in it: for those that come by the thousand.
+pub fn send_packet(channel: &impl AsFd, packet: Packet<'_>) -> Result<(), ChannelError> {
+    let (kind, body) = packet.parts();
+    let parts = [IoSlice::new(&kind), IoSlice::new(body)];
+    loop {
+        let fd = channel.as_fd().as_raw_fd();
+        match socket::sendmsg::<()>(fd, &parts, &[], MsgFlags::MSG_NOSIGNAL, None) {
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(unsent(error)),
+        }
+    }
+}
+
+fn unsent(error: Errno) -> ChannelError {
+    match error {
+        Errno::EAGAIN => ChannelError::TimedOut,
+        Errno::EPIPE | Errno::ECONNRESET => ChannelError::Closed,
+        error => error.into(),
     }
 }
 

@@ -122,7 +122,7 @@ fn shown(line: &str) -> String {
     for (key, value) in event.get("detail").and_then(Value::as_object).into_iter().flatten() {
         let _ = write!(out, " {key}={value}");
     }
-    Harmless::default().filter(out.replace('\n', " ").as_bytes()) + "\n"
+    format!("{}\n", Harmless::default().filter(out.replace('\n', " ").as_bytes()))
 }
 
 #[cfg(test)]

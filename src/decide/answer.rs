@@ -85,13 +85,17 @@ impl<'a> Packet<'a> {
             _ => None,
         }
     }
+    /// The kind, and what follows it.
+    pub fn parts(&self) -> ([u8; 1], &[u8]) {
+        match self {
+            Self::Out(text) => ([b'o'], text),
+            Self::Err(text) => ([b'e'], text),
+            Self::Exit(code) => ([b'x'], std::slice::from_ref(code)),
+        }
+    }
     pub fn render(self) -> Vec<u8> {
-        let (kind, body): (u8, &[u8]) = match &self {
-            Self::Out(text) => (b'o', text),
-            Self::Err(text) => (b'e', text),
-            Self::Exit(code) => (b'x', std::slice::from_ref(code)),
-        };
-        [&[kind], body].concat()
+        let (kind, body) = self.parts();
+        [&kind, body].concat()
     }
 }
 

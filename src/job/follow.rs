@@ -1,7 +1,7 @@
 //! The follower: copies a job's log to a caller, from its first byte, and ends with the verdict. It is apart
 //! from the job: a caller that is gone or stalls costs the job nothing.
 
-use crate::act::channel::{limit_sending, send};
+use crate::act::channel::{limit_sending, send, send_packet};
 use crate::act::log::Reader;
 use crate::act::store::Store;
 use crate::act::watch::{Change, Watch};
@@ -27,7 +27,8 @@ pub fn follow(store: &Store, job: &JobId, channel: OwnedFd, stream: Stream) -> O
     let directory = store.job_dir(job);
     let watch = Watch::new(&directory);
     let mut log = Reader::new(&directory.join("log"));
-    let mut buffer = vec![0; MAX_PACKET / 2];
+    // What passes the filter is no longer than what was read, the three bytes that it may have held back, and the kind.
+    let mut buffer = vec![0; MAX_PACKET - 4];
     let mut filter = Harmless::default();
     let _ = limit_sending(&channel, STALL);
     loop {
@@ -43,7 +44,7 @@ pub fn follow(store: &Store, job: &JobId, channel: OwnedFd, stream: Stream) -> O
                 Stream::Out => Packet::Out(text.as_bytes()),
                 Stream::Err => Packet::Err(text.as_bytes()),
             };
-            if !text.is_empty() && send(&channel, &packet.render()).is_err() {
+            if !text.is_empty() && send_packet(&channel, packet).is_err() {
                 return channel;
             }
         }
