@@ -5,6 +5,7 @@ use super::source::step;
 use crate::act::begun::Begun;
 use crate::act::clock::{self, Instant};
 use crate::act::inbox::Woken;
+use crate::act::labelled::has_line;
 use crate::act::machine::{Machine, running_system};
 use crate::act::process::{OnCancel, RunError};
 use crate::act::watch::{Tail, Watch};
@@ -17,7 +18,6 @@ use crate::decide::specialisation::Target;
 use crate::decide::state::State;
 use crate::decide::value::StorePath;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -137,8 +137,7 @@ fn judge(unit: UnitResult, system: &StorePath) -> Result<(), Stop> {
 
 /// Whether switch-to-configuration said so. It goes on after that, and 4, for a unit that failed, takes the place of 2.
 fn script_failed() -> bool {
-    let said = |line: Vec<u8>| line == b"Failed to run activate script";
-    File::open(ACTIVATE_LOG).is_ok_and(|log| BufReader::new(log).split(b'\n').map_while(Result::ok).any(said))
+    File::open(ACTIVATE_LOG).is_ok_and(|log| has_line(log, b"Failed to run activate script"))
 }
 
 /// Health, then the confirmation that the configuration asks for.
