@@ -145,7 +145,7 @@ fn a_check_has_no_privileges_no_environment_and_no_input() {
     let who = script(
         &host,
         "who",
-        "id -un; env | sort | cut -d= -f1 | paste -sd' '; readlink /proc/self/fd/0; sudo -n -l",
+        "id -un; env | sort | cut -d= -f1 | paste -sd' '; readlink /proc/self/fd/0; echo $(cat /proc/$PPID/oom_score_adj /proc/self/oom_score_adj); sudo -n -l",
     );
     look_for(&host, &it(&who));
     commit(&host, "v1", &[]);
@@ -154,7 +154,9 @@ fn a_check_has_no_privileges_no_environment_and_no_input() {
     // Once before the trial, and once in it.
     assert_eq!(said.len() % 2, 0, "{answer:#?}");
     assert_eq!(said[..3], ["nixgate", "LC_ALL PATH PWD TZ", "/dev/null"], "{answer:#?}");
-    assert!(said[3].contains("no new privileges"), "{answer:#?}");
+    // The job's protection where memory runs out is not its checks'. Some containers grant none.
+    assert!(matches!(said[3], "-500 0" | "0 0"), "{answer:#?}");
+    assert!(said[4].contains("no new privileges"), "{answer:#?}");
     assert_eq!(row(&answer, "it"), "command failed failed 1");
     // The same account outside of a check may ask sudo.
     host.root("setpriv --reuid nixgate --regid nixgate --clear-groups sudo -n -l");

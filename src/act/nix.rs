@@ -117,7 +117,7 @@ impl Machine {
         let limits = &self.config.limits;
         let mut spec = self.program(program, args, limits.evaluation);
         let memory = format!("--data={}", limits.evaluation_memory);
-        let words = [
+        spec.under = vec![
             self.platform.path(Program::Choom),
             "-n".to_owned(),
             "500".to_owned(),
@@ -126,7 +126,6 @@ impl Machine {
             memory,
             "--".to_owned(),
         ];
-        spec.argv.splice(0..0, words);
         spec.env.extend(self.nix_environment());
         spec.stdout = Stdout::Captured;
         spec

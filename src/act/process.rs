@@ -34,6 +34,8 @@ pub struct Spec {
     pub on_cancel: OnCancel,
     pub stdout: Stdout,
     pub rights: Rights,
+    /// What it runs under: the words of programs that become it.
+    pub under: Vec<String>,
     /// Stands before each line of its output in the log, and bounds how much of it is kept.
     pub label: Option<String>,
 }
@@ -67,6 +69,7 @@ impl Spec {
             on_cancel: OnCancel::Stop,
             stdout: Stdout::Logged,
             rights: Rights::Ours,
+            under: Vec::new(),
             label: None,
         }
     }
@@ -188,8 +191,9 @@ impl Output {
 }
 
 fn start(spec: Spec, log: &Log) -> io::Result<(Child, Output)> {
-    let mut command = Command::new(spec.program());
-    command.args(spec.argv.iter().skip(1)).env_clear().envs(spec.env).current_dir("/").process_group(0);
+    let mut words = spec.under.iter().chain(&spec.argv);
+    let mut command = Command::new(words.next().map_or("", String::as_str));
+    command.args(words).env_clear().envs(spec.env).current_dir("/").process_group(0);
     command.stdin(if spec.stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
     let output = connect(&mut command, spec.stdout, spec.label, log)?;
     let mut child = match spec.rights {

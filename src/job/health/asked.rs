@@ -4,7 +4,7 @@ use crate::act::checks::LOOK;
 use crate::act::keys::shows_key;
 use crate::act::machine::Machine;
 use crate::act::probe::{Answer, Ask, Question, Step};
-use crate::act::process::{Rights, Spec};
+use crate::act::process::Spec;
 use crate::decide::config::{Check, CheckKind, When};
 use crate::decide::health;
 use crate::decide::privileged::Row;
@@ -61,13 +61,13 @@ impl Asked {
     /// `None`: this host has no key that could be shown.
     pub fn ssh(machine: &Machine) -> Option<Self> {
         let (spec, key) = machine.ask_sshd(LOOK)?;
-        let spec = Spec { rights: Rights::NeverMore, ..spec };
+        let spec = machine.harmless(spec);
         Some(Self::own("ssh", What::Ssh(key), spec, 1))
     }
 
     pub fn source(machine: &Machine, branch: &Branch) -> Self {
         let spec = machine.ask_source(branch, LOOK);
-        let spec = Spec { rights: Rights::NeverMore, label: Some("check source".to_owned()), ..spec };
+        let spec = Spec { label: Some("check source".to_owned()), ..machine.harmless(spec) };
         Self::own("source", What::Success, spec, 1)
     }
 

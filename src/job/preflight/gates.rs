@@ -5,7 +5,7 @@ use crate::act::begun::Begun;
 use crate::act::clock::Instant;
 use crate::act::inbox::Woken;
 use crate::act::machine::Machine;
-use crate::act::process::{OnCancel, Rights, RunError, Spec};
+use crate::act::process::{OnCancel, RunError, Spec};
 use crate::decide::answer::Code;
 use crate::decide::config::{Check, CheckKind, When};
 use crate::decide::outcome::Stop;
@@ -60,8 +60,8 @@ fn try_once(
         ("NIXGATE_VERB", plan.verb().to_string()),
     ];
     spec.on_cancel = OnCancel::Stop;
-    spec.rights = Rights::NeverMore;
     spec.label = Some(format!("check {}", gate.name));
+    let spec = machine.harmless(spec);
     match machine.run(spec) {
         Ok(ended) if ended.is_success() => Ok(Tried::Passed),
         Ok(ended) => Ok(Tried::Failed(format!("it ended with {}", ended.code))),
