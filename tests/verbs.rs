@@ -965,3 +965,26 @@ fn rollback_to_a_generation_above_keeps_its_place_in_the_history() {
     host.ssh(&["rollback"]).expect(0);
     assert_eq!(host.version(), "v2");
 }
+
+#[test]
+fn a_revert_that_wins_in_the_last_moment_of_a_test_is_said_and_not_taken_for_kept() {
+    let host = Host::boot();
+    let before = host.triple();
+    // Between the last look at the candidate and the end of the dead man's switch, which is then not there any more.
+    host.write(
+        "/root/sudo",
+        "#!/bin/bash\ncase \"$*\" in *--unit=nixgate-settle*) /usr/bin/sudo.real -n -- /usr/bin/systemctl start nixgate-revert.service ;; esac\n\
+         exec /usr/bin/sudo.real \"$@\"\n",
+    );
+    host.root("cp -Lp /usr/bin/sudo /usr/bin/sudo.real && install -m 0755 /root/sudo /usr/bin/sudo.new && mv /usr/bin/sudo.new /usr/bin/sudo");
+    host.commit("v1", &Commit::signed());
+    let answer = host.ssh(&["test"]).expect(24);
+    assert!(
+        answer.stderr.contains("the dead man's switch was faster: it returned to the old system"),
+        "{answer:#?}"
+    );
+    assert_eq!((answer.value("result"), host.triple()), ("reverted", before.clone()));
+    host.root("mv /usr/bin/sudo.real /usr/bin/sudo");
+    host.ssh(&["test"]).expect(0);
+    assert_ne!(host.triple().running, before.running);
+}
