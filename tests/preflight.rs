@@ -290,7 +290,10 @@ fn while_nixos_rebuild_activates_a_system_a_deploy_is_75() {
         "systemd-run --quiet --collect --unit=holder --service-type=exec flock --no-fork /run/nixos/switch-to-configuration.lock sleep 1d; \
          until ! flock --nonblock /run/nixos/switch-to-configuration.lock true; do :; done",
     );
-    refused(&host, "switch", 75, &["somebody else is activating a system"]);
+    // Not by the boot loader's failure, after the profile was set.
+    for verb in ["switch", "boot"] {
+        refused(&host, verb, 75, &["somebody else is activating a system"]);
+    }
     host.root("systemctl stop holder");
     committed(&host);
 }

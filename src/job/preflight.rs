@@ -75,12 +75,15 @@ pub fn run(
     has_room(machine, plan, system)?;
     lockout::refuse(machine, plan, &old.running, system)?;
     if let Target::Part(_, part) = &target {
-        lockout::refuse(machine, plan, &old.running, part)?;
+        let of_part = |stop: Stop| Stop::new(stop.code, format_args!("its specialisation: {stop}"));
+        lockout::refuse(machine, plan, &old.running, part).map_err(of_part)?;
     }
     gates::ask(machine, begun, plan, system)?;
     stage(machine, begun)?;
-    if course == Course::Trial {
-        pre_switch_check(machine, begun, &target)?;
+    match course {
+        Course::Trial => pre_switch_check(machine, begun, &target)?,
+        // Of these switch-to-configuration would say so only after the profile was set.
+        _ => others::refuse_others(machine)?,
     }
     let baseline = match course {
         Course::Trial => health::baseline(machine, plan)?,

@@ -25,8 +25,7 @@ pub fn await_others(machine: &mut Machine) -> Result<(), Stop> {
     while let Some(who) = who_switches(machine)? {
         let left = machine.patience.saturating_sub(since.elapsed());
         if left.is_zero() {
-            let why = format!("{who} is activating a system on this host; ask again when it has ended");
-            return Err(Stop::new(Code::Busy, why));
+            return Err(busy(&who));
         }
         if told.as_ref() != Some(&who) {
             machine.log.line(format_args!(
@@ -41,6 +40,18 @@ pub fn await_others(machine: &mut Machine) -> Result<(), Stop> {
     }
     machine.patience = machine.patience.saturating_sub(since.elapsed());
     Ok(())
+}
+
+/// Once more, when waiting would let what was looked at change.
+pub fn refuse_others(machine: &mut Machine) -> Result<(), Stop> {
+    who_switches(machine)?.map_or(Ok(()), |who| Err(busy(&who)))
+}
+
+fn busy(who: &str) -> Stop {
+    Stop::new(
+        Code::Busy,
+        format_args!("{who} is activating a system on this host; ask again when it has ended"),
+    )
 }
 
 /// switch-to-configuration has one lock, and nixos-rebuild runs it in a unit of this name, in some versions with a
