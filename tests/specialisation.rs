@@ -224,3 +224,24 @@ fn the_dead_mans_switch_alone_returns_to_exactly_the_specialisation_that_ran() {
     recovered(&host, "reverted");
     assert_eq!(host.triple(), before);
 }
+
+#[test]
+fn a_boot_default_that_is_a_specialisation_becomes_the_system_that_it_belongs_to() {
+    let host = host();
+    let one = host.root("readlink -f /nix/var/nix/profiles/system");
+    // As GRUB has it after `nixos-rebuild switch --specialisation gui`.
+    let default =
+        "sed -i 's/^default .*/default nixos-generation-3-specialisation-gui.conf/' /boot/loader/loader.conf";
+    host.root(default);
+    let now = status(&host);
+    assert_eq!((&now["standing"], &now["default"]), (&"settled".into(), &now["running"]));
+    host.commit("v2", &Commit::signed().fault("specialised").fault("boot-fails-late"));
+    let answer = host.ssh(&["switch"]).expect(24);
+    assert!(answer.stderr.contains("and no longer its specialisation"), "{answer:#?}");
+    stands(&host, &gui(&host, &one), &one);
+
+    host.root(default);
+    let answer = deploy(&host, "v3", "switch");
+    let three = answer.value("new");
+    stands(&host, &gui(&host, three), three);
+}

@@ -8,12 +8,14 @@ use crate::act::clock::Instant;
 use crate::act::inbox::Woken;
 use crate::act::machine::{Machine, profile_system, running_system};
 use crate::act::process::OnCancel;
+use crate::act::system::specialisation_of;
 use crate::decide::answer::Code;
 use crate::decide::config::WhenRevertFails;
 use crate::decide::outcome::{Outcome, Stop};
 use crate::decide::privileged::{COMMIT_SECONDS, Row};
 use crate::decide::record::Triple;
 use crate::decide::state::State;
+use crate::decide::value::StorePath;
 use std::time::Duration;
 
 /// Returns to the old system by the very unit that the dead man's switch would have started.
@@ -98,10 +100,13 @@ fn verdict(machine: &mut Machine, old: &Triple, before: Option<&Baseline>, stop:
         why += &format!("; the old system runs again, but these are not as well as before: {what}");
     }
     match machine.triple() {
-        Ok(now) if now.profile == old.profile && now.default == old.default => {
+        Ok(now) if now.profile == old.profile && (now.default == old.default || is_its_whole(&now, old)) => {
             if now.generation != old.generation {
                 let number = now.generation;
                 why += &format!("; the profile leads to the old system again, now as generation {number}");
+            }
+            if now.default != old.default {
+                why += "; the boot default is the old system itself, and no longer its specialisation";
             }
         }
         Ok(now) => {
@@ -115,6 +120,14 @@ fn verdict(machine: &mut Machine, old: &Triple, before: Option<&Baseline>, stop:
         Err(error) => return escalate(machine, &stop, &format!("the old system runs again, but {error}")),
     }
     Outcome::failed(State::Reverted, stop.code, why)
+}
+
+/// GRUB's default can be a specialisation, and what takes a commit back makes it the system that it belongs to.
+fn is_its_whole(now: &Triple, old: &Triple) -> bool {
+    let part = old.default.as_deref().and_then(|part| StorePath::parse(part).ok());
+    let whole = StorePath::parse(&old.profile).ok();
+    let was_part = part.zip(whole).is_some_and(|(part, whole)| specialisation_of(&part, &whole).is_some());
+    was_part && now.is_kept(&old.profile)
 }
 
 /// The end of what we can do here. The restart, where it is configured, comes after everybody was told.
