@@ -287,6 +287,27 @@ impl Host {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    // ---- as a client of its own ----
+
+    /// An entry of `~/.ssh/config` by which `web1` is this host, as of this boot. Its connections come from 127.0.0.2, so
+    /// that they can be told from those that the host makes to itself.
+    pub fn ssh_config(&self) -> String {
+        let leader = fs::read_to_string(self.dir.join("leader")).unwrap();
+        let proxy = format!("nsenter -t {} -n socat - TCP:127.0.0.1:22,bind=127.0.0.2", leader.trim());
+        format!("Host web1\n  HostKeyAlias 127.0.0.1\n  ProxyCommand {proxy}\n")
+    }
+    /// The directory with the keys of clients and `known_hosts`.
+    pub fn keys(&self) -> PathBuf {
+        let prepared = fs::read_to_string(self.dir.join("prepared")).unwrap();
+        Path::new(prepared.trim()).join("upper/root/keys")
+    }
+    /// A program in the host's network that is none of its own: what is needed of it comes from this machine.
+    #[track_caller]
+    pub fn network(&self, command: &[&str]) -> String {
+        let leader = fs::read_to_string(self.dir.join("leader")).unwrap();
+        line(Command::new("nsenter").args(["-t", leader.trim(), "-n"]).args(command), 20)
+    }
 }
 
 impl Drop for Host {
