@@ -111,10 +111,12 @@ impl Stand {
         fs::write(self.place.path("asked"), "").unwrap();
         Told::of(&deploy(shell, &self.place, args).output().expect(shell[0]))
     }
-    /// What was asked of the host, in order, but for where it stands.
+    /// What was asked of the host, in order, but for where it stands. To follow a job again is no other question.
     pub fn asked(&self) -> String {
         let all = self.place.text("asked");
-        all.lines().filter(|line| *line != "status --json").collect::<Vec<_>>().join(", ")
+        let mut asked: Vec<&str> = all.lines().filter(|line| *line != "status --json").collect();
+        asked.dedup_by(|later, earlier| later == earlier && later.starts_with("attach "));
+        asked.join(", ")
     }
     pub fn left(&self) -> usize {
         fs::read_dir(self.place.path("tmp")).unwrap().count()
