@@ -1,9 +1,10 @@
-# The three programs. The gate is static (no loader, no LD_PRELOAD) and built alone: with the others its crates would get
+# The three programs, and the client in sh. The gate is static (no loader, no LD_PRELOAD) and built alone: with the others its crates would get
 # their features. As in tests/container/build.
 {
   lib,
   rustPlatform,
   pkgsStatic,
+  runCommand,
   symlinkJoin,
 }:
 let
@@ -54,6 +55,11 @@ let
       ];
     }
   );
+  # It needs ssh and what every system has: the ssh is the caller's, whose configuration it reads.
+  client = runCommand "nixgate-deploy-${common.version}" { } ''
+    install -D -m 0755 ${../scripts/nixgate-deploy} $out/bin/nixgate-deploy
+    patchShebangs --host $out/bin
+  '';
 in
 symlinkJoin {
   name = "nixgate-${common.version}";
@@ -62,8 +68,9 @@ symlinkJoin {
   paths = [
     gate
     others
+    client
   ];
   passthru = {
-    inherit gate others;
+    inherit gate others client;
   };
 }

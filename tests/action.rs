@@ -298,6 +298,26 @@ fn the_key_is_a_file_of_ours_alone_and_gone_when_the_workflow_is_cancelled() {
     assert_eq!(stand.left(), 0, "the key is gone");
 }
 
+#[test]
+fn the_page_on_ci_has_every_input_and_output() {
+    let (action, page) = (action(), read("docs/ci.md"));
+    for (name, input) in action["inputs"].as_object().unwrap() {
+        let default = input.get("default").and_then(Value::as_str).filter(|text| !text.is_empty());
+        let default = default.map_or(String::new(), |text| format!("`{text}`"));
+        let row = format!("| `{name}` | {default} | {} |\n", input["description"].as_str().unwrap());
+        assert!(page.contains(&row), "{row}");
+    }
+    for (name, output) in action["outputs"].as_object().unwrap() {
+        let row = format!("| `{name}` | {} |\n", output["description"].as_str().unwrap());
+        assert!(page.contains(&row), "{row}");
+    }
+    for (path, _) in workflows() {
+        let name =
+            path.strip_prefix(Path::new(ROOT).join("examples/workflows")).unwrap().display().to_string();
+        assert!(page.contains(&format!("| `{name}` |")), "{name}");
+    }
+}
+
 // ---- the workflows ----------------------------------------------------------------------------------------------------
 
 fn workflows() -> Vec<(PathBuf, String)> {
@@ -480,6 +500,15 @@ fn the_workflow_of_the_readme_deploys_a_real_host_and_every_end_arrives() {
     assert_eq!((stranger.code, stranger.outputs["result"].as_str()), (69, "unreachable"), "{stranger:#?}");
     assert!(stranger.log.contains("the host's key is not the pinned one"), "{stranger:#?}");
     assert_eq!(host.audit().len(), events);
+
+    // The audit log still has what the first answer named; another head stops it.
+    let head = good.outputs["audit"].as_str();
+    let same = run(given(&with, &first), &[("expect-audit", head), ("verb", "fetch")]);
+    assert_eq!(same.code, 0, "{same:#?}");
+    let (number, _) = head.split_once(':').unwrap();
+    let other = format!("{number}:{}", "0".repeat(64));
+    let stopped = run(given(&with, &first), &[("expect-audit", &other), ("verb", "fetch")]);
+    assert_eq!((stopped.code, stopped.outputs["result"].as_str()), (1, "not-asked"), "{stopped:#?}");
 
     // A trial that has to be confirmed is, over a second connection; or not, where a person is to do that.
     let third = host.commit("v3", &Commit::signed());

@@ -51,6 +51,32 @@ fn the_exit_codes_are_those_of_the_code() {
     assert_eq!(written, known);
 }
 
+/// What `scripts/nixgate-deploy` says of a code, and that its help and the page on CI name the codes of its own.
+#[test]
+fn the_client_knows_the_exit_codes() {
+    let script = text("scripts/nixgate-deploy");
+    for (code, meaning, state) in CODES {
+        let state = match state {
+            "new, or unchanged" => String::new(),
+            "see the answer" => "; see the answer".to_owned(),
+            "needs an operator" => "; the host needs an operator".to_owned(),
+            state => format!("; the host is {state}"),
+        };
+        let row = format!("\n    {}) echo '{meaning}{state}' ;;\n", code.number());
+        assert!(script.contains(&row), "{row}");
+    }
+    let help = Command::new("sh").arg(root().join("scripts/nixgate-deploy")).arg("--help").output().unwrap();
+    assert!(help.status.success() && help.stderr.is_empty());
+    let help = String::from_utf8(help.stdout).unwrap();
+    for row in table("docs/ci.md", "| code | of the client itself | state of the host |") {
+        assert!(help.contains(&format!("\n  {:<5}{}", row[0], row[1])), "{row:?}");
+    }
+    for option in script.lines().filter_map(|line| line.trim().strip_prefix("--")?.split_once(") ")) {
+        let name = option.0.split(' ').next().unwrap_or_default();
+        assert!(help.contains(&format!("  --{name}")), "{option:?}");
+    }
+}
+
 #[test]
 fn the_verbs_and_their_arguments_are_those_of_the_parser() {
     let written = table("README.md", "| verb | argument | what it does |");
