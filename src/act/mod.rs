@@ -65,3 +65,5 @@ pub mod tailscale;
 pub mod turn;
 #[cfg(feature = "host")]
 pub mod watch;
+#[cfg(feature = "host")]
+pub mod whole;

@@ -6,6 +6,7 @@ mod earlier;
 mod fetch;
 mod prebuilt;
 mod verify;
+mod whole;
 
 use crate::act::begun::Begun;
 use crate::act::machine::Machine;
@@ -40,6 +41,7 @@ pub fn candidate(
         },
         Candidate::Earlier(generation) => earlier(machine, begun, state, *generation)?,
     };
+    whole::ensure(machine, state, &system)?;
     begun.note_candidate(system.as_str());
     begun.enter(&machine.store, State::Built).or_stop(Code::NotWritable)?;
     Ok(system)
