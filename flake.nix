@@ -1,6 +1,8 @@
 {
   description = "The forced command that makes `ssh deploy@host switch` safe on NixOS";
 
+  # The only input. There is no lock file in this repository: it could not be made where nixgate is developed, so `nix` makes one, or
+  # takes that of whoever imports this flake.
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
 
   outputs =
@@ -14,6 +16,24 @@
           "aarch64-linux"
         ] (system: f nixpkgs.legacyPackages.${system});
       own = pkgs: self.packages.${pkgs.stdenv.hostPlatform.system};
+      hostOf =
+        pkgs: modules:
+        lib.nixosSystem {
+          modules = modules ++ [ { nixpkgs.hostPlatform = pkgs.stdenv.hostPlatform.system; } ];
+        };
+
+      # One promise per file.
+      tests = lib.filter (name: lib.hasSuffix ".nix" name) (
+        builtins.attrNames (builtins.readDir ./tests/nixos)
+      );
+      testsOf =
+        pkgs:
+        lib.listToAttrs (
+          map (file: {
+            name = "vm-${lib.removeSuffix ".nix" file}";
+            value = pkgs.testers.runNixOSTest (import (./tests/nixos + "/${file}") self.nixosModules.default);
+          }) tests
+        );
     in
     {
       packages = eachSystem (
@@ -24,6 +44,7 @@
         {
           inherit nixgate;
           default = nixgate;
+          nixgate-deploy = pkgs.callPackage ./nix/deploy.nix { };
         }
       );
 
@@ -36,24 +57,47 @@
           services.nixgate.package = lib.mkDefault (own pkgs).nixgate;
         };
 
-      # What the module renders on a small host, with the real options: no machine is built or started.
-      checks = eachSystem (
+      # `nix run .#try`: a machine with nixgate, a repository and a key. `nix run .#deploy -- HOST VERB [COMMIT]`: the client.
+      apps = eachSystem (
         pkgs:
         let
-          host = lib.nixosSystem {
-            modules = [
-              self.nixosModules.default
-              ./nix/check-host.nix
-              { nixpkgs.hostPlatform = pkgs.stdenv.hostPlatform.system; }
-            ];
+          machine = hostOf pkgs [
+            (nixpkgs + "/nixos/modules/virtualisation/qemu-vm.nix")
+            (import ./nix/try-host.nix self.nixosModules.default)
+          ];
+          try = import ./nix/try.nix {
+            inherit lib pkgs;
+            inherit (machine.config.system.build) vm;
+            key = (import (nixpkgs + "/nixos/tests/ssh-keys.nix") pkgs).snakeOilPrivateKey;
+          };
+          app = package: {
+            type = "app";
+            program = lib.getExe package;
+            inherit (package) meta;
           };
         in
         {
-          inherit (own pkgs) nixgate;
+          try = app try;
+          deploy = app (own pkgs).nixgate-deploy;
+        }
+      );
+
+      # What the module renders on a small host, and the tests in virtual machines, which need KVM.
+      checks = eachSystem (
+        pkgs:
+        let
+          host = hostOf pkgs [
+            self.nixosModules.default
+            ./nix/check-host.nix
+          ];
+        in
+        {
+          inherit (own pkgs) nixgate nixgate-deploy;
           rendered = host.config.services.nixgate.rendered;
           sudoers = host.config.environment.etc.sudoers.source;
           units = host.config.environment.etc."systemd/system".source;
         }
+        // testsOf pkgs
       );
 
       devShells = eachSystem (pkgs: {
@@ -72,7 +116,7 @@
         };
       });
 
-      formatter = eachSystem (pkgs: pkgs.nixfmt);
+      formatter = eachSystem (pkgs: pkgs.nixfmt-tree);
 
       templates = {
         single-host = {

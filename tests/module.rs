@@ -10,6 +10,8 @@ mod nixos;
 #[path = "nixos/options.rs"]
 mod options;
 mod repository;
+#[path = "nixos/vm.rs"]
+mod vm;
 
 use nixgate::decide::config::Config;
 use nixgate::decide::privileged::Platform;

@@ -1,5 +1,5 @@
 //! The timer that pulls, with the units that the NixOS module makes, under a real systemd: what it deploys, what it leaves alone, and
-//! that what went wrong is seen.
+//! that what went wrong is seen. And what the tests in virtual machines rest on: how they make a system to deploy without nixpkgs.
 #![cfg(feature = "host")]
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
@@ -84,4 +84,43 @@ fn the_timer_deploys_what_is_new_and_good_and_everything_else_is_seen_as_a_faile
         LIMIT,
     );
     host.root("systemctl stop nixgate-pull.timer");
+}
+
+/// Two paths of the store: one with a `bash`, and the one with the programs, which it is a script of.
+fn tools(host: &Host) -> (String, String) {
+    let programs = host.root(
+        "mkdir -p /tmp/programs/bin && cp /usr/bin/busybox /tmp/programs/bin/sh && \
+         for word in cp chmod find sed; do ln -s sh /tmp/programs/bin/$word; done && nix-store --add /tmp/programs",
+    );
+    let script = format!("#!{programs}/bin/sh\nshift\nset -eu\neval \"$1\"\n");
+    host.root("mkdir -p /tmp/shell/bin");
+    host.write("/tmp/shell/bin/bash", &script);
+    (host.root("chmod 755 /tmp/shell/bin/bash && nix-store --add /tmp/shell"), programs)
+}
+
+#[test]
+fn a_candidate_of_the_virtual_machines_is_built_from_what_lies_in_the_store_and_deployed() {
+    let host = Host::boot();
+    let commit = host.commit("v1", &Commit::signed());
+    let system = host.realise(&commit);
+    let (bash, tools) = tools(&host);
+    let expression = format!(
+        "(import {}/tests/nixos/lib/candidate.nix {{ name = \"good\"; toplevel = \"{system}\"; pkgs = {{ \
+         writeText = _: text: text; stdenv.hostPlatform.system = \"x86_64-linux\"; \
+         bash = \"{bash}\"; coreutils = \"{tools}\"; findutils = \"{tools}\"; gnused = \"{tools}\"; }}; }})",
+        repository::root().display()
+    );
+    let flake = nixos::value(&expression).unwrap().as_str().unwrap().replace(".host.", ".demo.");
+    // The machines' systems name no commit. This one does, and has to name its own.
+    let named = format!("sed -i -e \"s|{commit}|${{self.rev}}|g\" -e ");
+    let flake = flake.replace("outputs = _:", "outputs = { self }:").replace("sed -i ", &named);
+    host.write("/root/flake.nix", &flake);
+    host.commit("v2", &Commit::signed().put("flake.nix", "/root/flake.nix"));
+    let answer = host.ssh(&["switch"]).expect(0);
+    assert_eq!(answer.value("result"), "committed");
+    let new = host.triple().running;
+    assert!(new == answer.value("new") && new != system, "a system of its own: {new}");
+    assert_eq!(host.version(), "v1", "made from the one that was there");
+    assert_eq!(host.root_code(&format!("grep -rq {system} {new}/")), 1, "and names itself");
+    assert_eq!(host.ssh(&["switch"]).expect(0).value("result"), "unchanged");
 }

@@ -216,6 +216,7 @@ let
   types = rec {
     bool = scalar "a boolean" builtins.isBool;
     int = scalar "an integer" isInt;
+    raw = scalar "anything, as it is" (_: true);
     str = scalar "a string" isString;
     singleLineStr = scalar "a string of one line" (
       value: isString value && match "[^\n\r]*\n?" value != null

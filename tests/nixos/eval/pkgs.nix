@@ -41,6 +41,20 @@ rec {
   openssh = program "openssh" "10.2p1";
   sudo = program "sudo" "1.9.17p2";
   sudo-rs = program "sudo-rs" "0.2.8";
+  # For the tests in virtual machines.
+  path = ./nixpkgs;
+  stdenv.hostPlatform.system = "x86_64-linux";
+  bash = program "bash" "5.3";
+  coreutils = program "coreutils" "9.8";
+  findutils = program "findutils" "4.10";
+  gnused = program "gnused" "4.9";
+  headscale = program "headscale" "0.28";
+  iproute2 = program "iproute2" "6.17";
+  netcat = program "netcat" "1.229";
+  openssl = program "openssl" "3.6";
+  symlinkJoin = { name, paths }: derivation name { inherit paths; };
+  writeShellScriptBin = name: text: derivation name { inherit text; };
+  callPackage = file: _: builtins.seq (import file) nixgate;
   buildPackages = {
     inherit openssh sudo sudo-rs;
   };

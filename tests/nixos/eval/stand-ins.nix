@@ -114,6 +114,7 @@ in
             group = option types.str "";
             extraGroups = strings;
             home = option types.path "/var/empty";
+            createHome = bool false;
             shell = option (types.nullOr (types.either types.shellPackage (types.passwdEntry types.path))) null;
             hashedPassword = option (types.nullOr types.str) null;
             openssh.authorizedKeys.keys = option (types.listOf types.singleLineStr) [ ];
@@ -139,6 +140,9 @@ in
               restartIfChanged = bool true;
               stopIfChanged = bool true;
               environment = option (types.attrsOf types.str) { };
+              path = option (types.listOf types.package) [ ];
+              script = option types.lines "";
+              preStop = option types.lines "";
               unitConfig = option (types.attrsOf types.anything) { };
               serviceConfig = option (types.attrsOf types.anything) { };
             };
