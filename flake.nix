@@ -23,12 +23,12 @@
         };
 
       # One promise per file.
-      tests = lib.filter (name: lib.hasSuffix ".nix" name) (
+      tests = builtins.filter (name: lib.hasSuffix ".nix" name) (
         builtins.attrNames (builtins.readDir ./tests/nixos)
       );
       testsOf =
         pkgs:
-        lib.listToAttrs (
+        builtins.listToAttrs (
           map (file: {
             name = "vm-${lib.removeSuffix ".nix" file}";
             value = pkgs.testers.runNixOSTest (import (./tests/nixos + "/${file}") self.nixosModules.default);
@@ -44,7 +44,6 @@
         {
           inherit nixgate;
           default = nixgate;
-          nixgate-deploy = pkgs.callPackage ./nix/deploy.nix { };
         }
       );
 
@@ -70,15 +69,17 @@
             inherit (machine.config.system.build) vm;
             key = (import (nixpkgs + "/nixos/tests/ssh-keys.nix") pkgs).snakeOilPrivateKey;
           };
-          app = package: {
+          app = package: name: description: {
             type = "app";
-            program = lib.getExe package;
-            inherit (package) meta;
+            program = "${package}/bin/${name}";
+            meta = { inherit description; };
           };
         in
         {
-          try = app try;
-          deploy = app (own pkgs).nixgate-deploy;
+          try = app try "nixgate-try" "Boots a machine with nixgate, a repository and a key";
+          deploy =
+            app (own pkgs).nixgate.client "nixgate-deploy"
+              "Asks a host for a deploy and stays with it: HOST VERB [COMMIT]";
         }
       );
 
@@ -92,7 +93,7 @@
           ];
         in
         {
-          inherit (own pkgs) nixgate nixgate-deploy;
+          inherit (own pkgs) nixgate;
           rendered = host.config.services.nixgate.rendered;
           sudoers = host.config.environment.etc.sudoers.source;
           units = host.config.environment.etc."systemd/system".source;

@@ -1,7 +1,9 @@
 //! The files of Nix in this repository: they parse, are formatted, and name what is there.
 
-use crate::nixos::{Directory, build, evaluate, nix, said};
+use crate::nixos::{Directory, build, evaluate, nix, nixpkgs, said, strings, value};
 use crate::repository::{root, text};
+use crate::vm::PROMISES;
+use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -101,23 +103,45 @@ fn the_hosts_of_the_templates_evaluate_and_render() {
             assert!(template.join(file).exists(), "{name}: {file}");
         }
     }
+    // A template is copied as it is, so it has its own; what differs is the host.
+    assert_eq!(text("templates/single-host/flake.nix"), text("templates/prebuilt/flake.nix"));
+}
+
+fn flake() -> Value {
+    let here = root().display();
+    value(&format!("import {here}/tests/nixos/eval/flake.nix {{ nixpkgs = {}; }}", nixpkgs())).unwrap()
 }
 
 #[test]
 fn the_flake_has_one_input_and_names_only_files_that_are_there() {
-    let json = nix(&[
-        "--eval",
-        "--strict",
-        "--json",
-        "-E",
-        &format!("builtins.attrNames (import {}/flake.nix).inputs", root().display()),
-    ])
-    .unwrap();
-    assert_eq!(json.trim(), "[\"nixpkgs\"]");
+    assert_eq!(strings(&flake()["inputs"]), ["nixpkgs"]);
     let flake = text("flake.nix");
     for path in flake.split("./").skip(1) {
         let path: String =
             path.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_./".contains(*c)).collect();
         assert!(path == "." || root().join(&path).exists(), "flake.nix: {path}");
+    }
+}
+
+#[test]
+fn the_flake_offers_on_both_platforms_what_is_promised_and_checks_each_test_in_a_virtual_machine() {
+    let flake = flake();
+    let platforms = ["aarch64-linux", "x86_64-linux"];
+    for output in ["packages", "apps", "checks", "devShells"] {
+        assert_eq!(strings(&flake["outputs"][output]), platforms, "{output}");
+    }
+    assert_eq!(strings(&flake["outputs"]["nixosModules"]), ["default"]);
+    assert_eq!(strings(&flake["outputs"]["templates"]), ["default", "prebuilt", "single-host"]);
+    assert!(flake["overlay"].as_str().unwrap().contains("nixgate"));
+    for platform in platforms {
+        let apps = flake["apps"][platform].as_object().unwrap();
+        let programs: Vec<&str> =
+            apps.values().map(|app| app.as_str().unwrap().rsplit('/').next().unwrap()).collect();
+        assert_eq!(programs, ["nixgate-deploy", "nixgate-try"], "deploy and try");
+        let checks = flake["checks"][platform].as_object().unwrap();
+        for name in PROMISES {
+            assert_eq!(checks[&format!("vm-{name}")], format!("nixgate-{name}"));
+        }
+        assert_eq!(checks.len(), PROMISES.len() + 4, "and nixgate, rendered, sudoers and units");
     }
 }

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// One promise per file name.
-const PROMISES: [&str; 13] = [
+pub const PROMISES: [&str; 13] = [
     "client-hangs-up",
     "deploy-good",
     "health-fails-reverts",

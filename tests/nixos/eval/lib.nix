@@ -370,6 +370,9 @@ let
     literalExpression = text: text;
     literalMD = text: text;
     inherit mapAttrs;
+    hasSuffix = suffix: text: lib.removeSuffix suffix text != text;
+    getExe = package: "${package}/bin/${package.name}";
+    trivial.release = "26.05";
     boolToString = bool: if bool then "true" else "false";
     toList = value: if isList value then value else [ value ];
     removeSuffix =

@@ -36,7 +36,10 @@ let
   anything = lib.types.anything;
 in
 rec {
-  nixgate = program "nixgate" "0.1.0";
+  nixgate = program "nixgate" "0.1.0" // {
+    client = program "nixgate-client" "0.1.0";
+    others = program "nixgate-host" "0.1.0";
+  };
   git = program "git" "2.51.0";
   openssh = program "openssh" "10.2p1";
   sudo = program "sudo" "1.9.17p2";
@@ -53,6 +56,7 @@ rec {
   netcat = program "netcat" "1.229";
   openssl = program "openssl" "3.6";
   symlinkJoin = { name, paths }: derivation name { inherit paths; };
+  writeShellApplication = { name, text, ... }: derivation name { inherit text; };
   writeShellScriptBin = name: text: derivation name { inherit text; };
   callPackage = file: _: builtins.seq (import file) nixgate;
   buildPackages = {

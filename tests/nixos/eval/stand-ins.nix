@@ -140,7 +140,7 @@ in
               restartIfChanged = bool true;
               stopIfChanged = bool true;
               environment = option (types.attrsOf types.str) { };
-              path = option (types.listOf types.package) [ ];
+              path = option (types.listOf (types.either types.package types.str)) [ ];
               script = option types.lines "";
               preStop = option types.lines "";
               unitConfig = option (types.attrsOf types.anything) { };

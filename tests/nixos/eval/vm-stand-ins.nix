@@ -14,28 +14,6 @@ let
 in
 {
   options = {
-    # nixos/modules/virtualisation/qemu-vm.nix; diskSize: disk-size-option.nix beside it
-    virtualisation = {
-      useBootLoader = bool;
-      useEFIBoot = bool;
-      memorySize = option types.ints.positive 1024;
-      diskSize = option types.ints.positive 1024;
-      emptyDiskImages = option (types.listOf types.ints.positive) [ ];
-      additionalPaths = option (types.listOf types.path) [ ];
-      fileSystems = mkOption {
-        default = { };
-        type = types.attrsOf (
-          types.submodule {
-            # nixos/modules/tasks/filesystems.nix
-            options = {
-              device = option (types.nullOr types.str) null;
-              fsType = option types.str "auto";
-              autoFormat = bool;
-            };
-          }
-        );
-      };
-    };
     # nixos/modules/system/boot/loader/efi.nix, nixos/modules/system/boot/loader/loader.nix
     boot.loader.efi.canTouchEfiVariables = bool;
     boot.loader.timeout = option (types.nullOr types.int) 5;
@@ -52,6 +30,12 @@ in
 
     # nixos/modules/services/networking/ssh/sshd.nix
     services.openssh.hostKeys = option (types.listOf types.anything) [ ];
+    # nixos/modules/config/networking.nix
+    networking.hosts = option (types.attrsOf (types.listOf types.str)) { };
+    # nixos/modules/tasks/filesystems.nix
+    fileSystems = option (types.attrsOf types.anything) { };
+    # nixos/modules/misc/nixpkgs.nix
+    nixpkgs.hostPlatform = option types.str "x86_64-linux";
     # nixos/modules/programs/ssh.nix, nixos/modules/programs/git.nix
     programs.ssh.extraConfig = lines;
     programs.git = {

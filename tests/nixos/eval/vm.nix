@@ -20,6 +20,7 @@ let
       modules = [
         ./stand-ins.nix
         ./vm-stand-ins.nix
+        (pkgs.path + "/nixos/modules/virtualisation/qemu-vm.nix")
         { networking.hostName = lib.mkDefault name; }
       ]
       ++ modules;
