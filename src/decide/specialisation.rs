@@ -66,6 +66,27 @@ pub fn target(candidate: &StorePath, kept: Option<&Name>, own: Option<StorePath>
     }
 }
 
+/// Whether a system ran when the job began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    Ran,
+    DidNotRun,
+}
+
+/// Whether the configuration keeps a specialisation through the verb of the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    Yes,
+    No,
+}
+
+/// Whether a specialisation of the candidate, which runs, is what a job that died had activated or had found to run: for
+/// recovery, which has only the record. One that ran before is it where it was to stay; else the old system has returned,
+/// for two systems can share a specialisation that takes nothing from either.
+pub fn was_activated(before: Before, kept: Kept) -> bool {
+    before == Before::DidNotRun || kept == Kept::Yes
+}
+
 impl Specialisation {
     /// What is said before a trial; the error is why there is none. A rollback is the way out of a broken system, so
     /// that one goes on without it.
@@ -116,6 +137,15 @@ mod tests {
         assert_eq!(target(&new, Some(&name), None), (Fate::Missing, whole.clone()));
         assert_eq!(target(&new, None, Some(own)), (Fate::Ends, whole.clone()));
         assert_eq!((whole.trial(), whole.check(), whole.system()), (Row::Trial, Row::Check, &new));
+    }
+
+    #[test]
+    fn one_that_two_systems_share_is_the_old_one_unless_it_was_to_stay() {
+        assert!(was_activated(Before::DidNotRun, Kept::Yes));
+        // The candidate's configuration, which is in force then, may keep another one.
+        assert!(was_activated(Before::DidNotRun, Kept::No));
+        assert!(was_activated(Before::Ran, Kept::Yes));
+        assert!(!was_activated(Before::Ran, Kept::No));
     }
 
     #[test]

@@ -73,10 +73,14 @@ pub fn run(
     is_a_system(system)?;
     chosen.say(machine, plan, course)?;
     has_room(machine, plan, system)?;
-    lockout::refuse(machine, plan, &old.running, system)?;
-    if let Target::Part(_, part) = &target {
-        let of_part = |stop: Stop| Stop::new(stop.code, format_args!("its specialisation: {stop}"));
-        lockout::refuse(machine, plan, &old.running, part).map_err(of_part)?;
+    match &target {
+        Target::Whole(_) => lockout::refuse(machine, plan, &old.running, system)?,
+        // Each is compared with what it takes the place of.
+        Target::Part(_, part) => {
+            lockout::refuse(machine, plan, &old.profile, system)?;
+            let of_part = |stop: Stop| Stop::new(stop.code, format_args!("its specialisation: {stop}"));
+            lockout::refuse(machine, plan, &old.running, part).map_err(of_part)?;
+        }
     }
     gates::ask(machine, begun, plan, system)?;
     stage(machine, begun)?;

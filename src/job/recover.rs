@@ -14,6 +14,7 @@ use crate::decide::answer::Code;
 use crate::decide::outcome::{Outcome, Stop};
 use crate::decide::record::{HostState, Record, Triple};
 use crate::decide::request::Verb;
+use crate::decide::specialisation::{Before, Kept, was_activated};
 use crate::decide::state::{Recovery, State};
 use crate::decide::value::{JobId, StorePath};
 
@@ -147,19 +148,20 @@ fn finish_or_undo(
     )
 }
 
-/// The candidate, and what runs, where that is the candidate as such or by one of its specialisations. One that ran
-/// before, too, is what should run only where it was to stay: two systems can share one that takes nothing from either.
+/// The candidate, and what runs, where that is what the job activated of it.
 fn candidate_that_runs(machine: &Machine, record: &Record) -> Option<(StorePath, StorePath)> {
     let new = StorePath::parse(record.new.as_deref()?).ok()?;
     let running = running_system()?;
-    let ran_before = record.old.as_ref().is_some_and(|old| old.running == running.as_str());
-    let kept = |name: &str| {
-        let verb = Verb::parse(&record.verb);
-        verb.is_some_and(|verb| machine.config.specialisation.kept(verb, name).is_some())
+    let before = match &record.old {
+        Some(old) if old.running == running.as_str() => Before::Ran,
+        _ => Before::DidNotRun,
     };
-    let runs = running == new
-        || specialisation_of(&running, &new).is_some_and(|part| !ran_before || kept(&part.name));
-    runs.then_some((new, running))
+    let part = specialisation_of(&running, &new).map(|part| {
+        let verb = Verb::parse(&record.verb);
+        verb.and_then(|verb| machine.config.specialisation.kept(verb, &part.name))
+            .map_or(Kept::No, |_| Kept::Yes)
+    });
+    (running == new || part.is_some_and(|kept| was_activated(before, kept))).then_some((new, running))
 }
 
 /// A restart leads to the boot default and not to a specialisation of it, or to what `test` had activated.
