@@ -17,6 +17,7 @@ use host::{Commit, Host, LIMIT};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -226,6 +227,21 @@ fn a_request_that_was_lost_before_the_first_line_is_looked_for() {
         ),
     );
     everywhere(&late, &["web1", "switch"], 21, "switch, attach", "looking whether");
+    // The host lets nobody look for a while: that is no answer.
+    let shut = taken(
+        lost,
+        &format!(
+            "'2 status --json') sent; exit 69 ;;\n*status*) sent; status 5-00000005; exit 0 ;;\n'1 attach') {ours} ;;"
+        ),
+    );
+    everywhere(&shut, &["web1", "switch"], 21, "switch, attach", "looking whether");
+    everywhere(
+        &taken(lost, "*status*) sent; exit 69 ;;"),
+        &["--patience", "1", "web1", "switch"],
+        255,
+        "switch",
+        "not known whether it took the request",
+    );
     // It never arrives: an earlier job of the same request is not taken for it, and it is asked for again.
     let nothing = "*status*) sent; status 4-00000004; exit 0 ;;";
     let again = taken(
@@ -235,6 +251,32 @@ fn a_request_that_was_lost_before_the_first_line_is_looked_for() {
         ),
     );
     everywhere(&again, &["web1", "switch"], 0, "switch, switch", "asking again");
+    // The session had died when the host looked whose it was. What somebody else asked for is not ours.
+    let other = "sent; first 3-00000003 fetch; exit 255";
+    let nobodys = |by: &str| {
+        format!(
+            "sent; first 5-00000005 switch | sed 's/by ci/by {by}/'; verdict 5-00000005 switch reverted 20 >&2; exit 20"
+        )
+    };
+    let nobody = taken(
+        lost,
+        &format!(
+            "*status*) sent; status 5-00000005; exit 0 ;;\n'1 attach') {other} ;;\n'1 attach 5-00000005') {} ;;",
+            nobodys("unknown")
+        ),
+    );
+    everywhere(&nobody, &["web1", "switch"], 20, "switch, attach, attach 5-00000005", "reverted (20)");
+    let another = format!(
+        "case $ask in '1 status --json') sent; status 4-00000004; exit 0 ;; *status*) sent; status 5-00000005; exit 0 ;;\n\
+         '1 switch') {lost} ;; *attach) {other} ;; *'attach 5-00000005') {} ;; esac\n\
+         sent; {{ first 6-00000006 switch; verdict 6-00000006 switch committed 0; }} >&2; exit 0",
+        nobodys("bob")
+    );
+    for shell in SHELLS {
+        let stand = Stand::new(&another);
+        stand.ask(shell, &["web1", "switch"]).is(0, "asking again");
+        assert_eq!(stand.asked().matches("switch").count(), 2);
+    }
     // It was joined to one that ran when we began.
     let joined = format!(
         "case $ask in *status*) sent; status 4-00000004 4-00000004; exit 0 ;;\n'1 switch') {lost} ;;\n\
@@ -252,7 +294,7 @@ fn nothing_is_asked_twice_that_could_be_done_twice() {
     let hidden = "case $ask in '1 status --json') sent; status 4-00000004 ;; *status*) sent; status 6-00000006 ;;\n\
                   *attach) sent; first 6-00000006 fetch; exit 255 ;; *) sent; exit 255 ;; esac";
     for shell in SHELLS {
-        Stand::new(hidden).ask(shell, &["web1", "switch"]).is(255, "has asked for something else since");
+        Stand::new(hidden).ask(shell, &["web1", "switch"]).is(255, "several jobs were begun there since");
     }
     // A key that may not look.
     let blind = "case $ask in *status*) sent; echo 'nixgate: ci may not status' >&2; exit 77 ;; *) sent; exit 255 ;; esac";
@@ -406,6 +448,39 @@ fn an_audit_log_that_lost_what_an_earlier_answer_named_stops_a_deploy_before_it_
     }
 }
 
+#[test]
+fn a_client_that_is_told_to_end_ends_at_once_and_takes_its_ssh_with_it() {
+    use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM};
+    let waits = "case $ask in *status*) sent; status 4-00000004; exit 0 ;; esac\n\
+                 echo $$ >$stand/pid; sent; mkfifo $stand/go; first 5-00000005 switch >&2; exec cat $stand/go";
+    for shell in SHELLS {
+        for (signal, code) in [(SIGHUP, 129), (SIGINT, 130), (SIGTERM, 143)] {
+            let stand = Stand::new(waits);
+            let mut command = deploy(shell, &stand.place, &["web1", "switch"]);
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut said = BufReader::new(child.stderr.take().unwrap());
+            let mut line = String::new();
+            said.read_line(&mut line).unwrap();
+            assert!(line.starts_with("nixgate: job 5-00000005: switch by"), "{line}");
+            let ssh: i32 = stand.place.text("pid").trim().parse().unwrap();
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+            let mut rest = String::new();
+            said.read_to_string(&mut rest).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(code), "{shell:?} {signal}: {rest}");
+            assert!(rest.contains("job 5-00000005 goes on without us"), "{shell:?} {signal}: {rest}");
+            // Its standard error was ours, too: at the end of that it is gone, or as good as.
+            let gone =
+                || fs::read_to_string(format!("/proc/{ssh}/comm")).map_or(true, |comm| comm.trim() != "cat");
+            let until = Instant::now() + LIMIT;
+            while !gone() {
+                assert!(Instant::now() < until, "{shell:?} {signal}: its ssh lives on");
+                std::thread::yield_now();
+            }
+            assert_eq!(stand.left(), 0, "{shell:?} {signal}");
+        }
+    }
+}
+
 // ---- with a real host -------------------------------------------------------------------------------------------------
 
 /// A real host, and the files of a client.
@@ -451,13 +526,13 @@ impl Bench {
         Told::of(&self.command(SHELLS[0], more, request).output().unwrap())
     }
     /// Job, result and code of what began behind this many events.
-    fn jobs_since(&self, events: usize) -> Vec<(String, String, String)> {
+    fn jobs_since(&self, events: usize, answer: &Told) -> Vec<(String, String, String)> {
         let log = self.host.audit();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let new = &log[events..];
         let named = |event: &str| new.iter().filter(|e| e["event"] == event).collect::<Vec<_>>();
         let (accepted, ended) = (named("accepted"), named("ended"));
-        assert_eq!(accepted.len(), ended.len(), "{new:#?}");
+        assert_eq!(accepted.len(), ended.len(), "{answer:#?} {new:#?}");
         ended
             .iter()
             .map(|e| (text(&e["job"]), text(&e["detail"]["result"]), text(&e["detail"]["code"])))
@@ -572,7 +647,7 @@ fn whatever_is_cut_the_answer_is_that_of_the_job() {
             cut.make(&bench, script);
             answer.join().unwrap()
         });
-        let jobs = bench.jobs_since(before);
+        let jobs = bench.jobs_since(before, &answer);
         let took = since.elapsed().as_millis();
         let what = format!(
             "cut {n}: {verb} {fault:?} {shell:?} {cut:?} at {moment:?}, {took} ms: {} {jobs:?}",
