@@ -331,6 +331,10 @@ fn only_the_verdict_of_this_job_with_its_code_is_believed() {
         "is it nixgate that answers there?",
     );
     everywhere(&taken("sent; exit 1", ""), &["web1", "test"], 255, "test", "is it nixgate");
+    for verb in ["attach", "confirm", "status"] {
+        everywhere("sent; exit 127", &["web1", verb], 255, verb, "is it nixgate");
+    }
+    everywhere("sent; echo log; exit 0", &["web1", "attach"], 255, "attach", "is it nixgate");
     // What does not have the form of a value stays out of the summary.
     let answer = taken(
         "sent; { first 5-00000005 switch; echo 'nixgate: v=1 job=5-00000005 verb=switch result=$(id) new=\"x audit=*  code=0 reboot-reasons=a,b'; } >&2; exit 0",
