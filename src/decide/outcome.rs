@@ -67,6 +67,11 @@ impl Outcome {
         Self { state, code, result, why: Some(why.to_string()), reachability: None }
     }
 
+    /// What goes on record with the last state, so that recovery gives the same answer when the job cannot.
+    pub fn failure(&self) -> Option<Failure> {
+        self.why.as_ref().map(|why| Failure { code: self.code.number(), why: why.clone() })
+    }
+
     /// The last line of the answer: with reasons for a restart, where a system is known that they belong to, and with the
     /// specialisation that runs, where one does.
     pub fn line(

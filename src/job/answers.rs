@@ -12,9 +12,12 @@ use crate::decide::state::State;
 use crate::decide::value::JobId;
 use std::os::fd::OwnedFd;
 
-/// The job in progress, with its record.
+/// The job in progress, with its record. One that has its result is over, also while the state still names it.
 pub fn current(store: &Store) -> Result<Option<(JobId, Record)>, StoreError> {
     let Some(job) = store.state()?.job.and_then(|text| JobId::parse(&text).ok()) else { return Ok(None) };
+    if store.result(&job)?.is_some() {
+        return Ok(None);
+    }
     Ok(store.record(&job)?.map(|record| (job, record)))
 }
 

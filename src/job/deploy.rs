@@ -171,13 +171,13 @@ fn refused(stop: Stop) -> Outcome {
     Outcome::failed(State::Refused, stop.code, stop.why)
 }
 
-/// The end of a job: state, record, audit, and last the result, which is what followers wait for.
+/// The end of a job: record, state, audit, and then the result, which is what followers wait for. The state names the
+/// job until all of that is on disk, so recovery finds one that died before, and says the same again.
 pub fn finish(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, outcome: &Outcome) {
-    begun.enter_if_possible(&machine.store, outcome.state, None);
-    state.job = None;
-    if let Err(error) = machine.store.write_state(state) {
-        machine.log.line(format_args!("{error}"));
-    }
+    // A revert has said why it began.
+    let said = begun.record().failure.as_ref().map(|failure| failure.why.clone());
+    begun.enter_if_possible(&machine.store, outcome.state, outcome.failure());
+    write_state(machine, state);
     let mut detail = vec![("result", outcome.result.to_owned()), ("code", outcome.code.number().to_string())];
     if let (Code::Cancelled, Some(who)) = (outcome.code, &machine.inbox.cancelled) {
         detail.push(("cancelled-by", who.clone()));
@@ -193,13 +193,19 @@ pub fn finish(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, o
     let running = machine.running_specialisation();
     let name = running.as_ref().map(|running| running.name.as_str());
     let line = outcome.line(begun.record(), reboot.as_deref(), name, &head).to_string();
-    // A revert has said why it began.
-    let said = begun.record().failure.as_ref().map(|failure| &failure.why);
-    if let Some(why) = outcome.why.as_ref().filter(|why| Some(*why) != said) {
+    if let Some(why) = outcome.why.as_ref().filter(|why| Some(*why) != said.as_ref()) {
         machine.log.line(why);
     }
     let result = JobResult { v: VERSION, code: outcome.code.number(), line };
     if let Err(error) = machine.store.write_result(begun.job(), &result) {
+        machine.log.line(format_args!("{error}"));
+    }
+    state.job = None;
+    write_state(machine, state);
+}
+
+fn write_state(machine: &Machine, state: &HostState) {
+    if let Err(error) = machine.store.write_state(state) {
         machine.log.line(format_args!("{error}"));
     }
 }

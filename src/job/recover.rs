@@ -77,9 +77,17 @@ fn ended(begun: &Begun, state: &mut HostState, record: &Record) -> Outcome {
             Outcome::good(State::Committed, "committed")
         }
         (None, State::Kept) => Outcome::good(State::Kept, "kept"),
-        (None, State::Done) => Outcome::good(State::Done, "unchanged"),
+        (None, State::Done) if record.verb == Verb::Fetch.as_str() => Outcome::good(State::Done, "fetched"),
+        (None, State::Done) => {
+            if [Verb::Switch, Verb::Boot].iter().any(|verb| record.verb == verb.as_str()) {
+                state.move_anchor(record);
+            }
+            Outcome::good(State::Done, "unchanged")
+        }
         (failure, state) => {
             let code = failure.as_ref().and_then(|f| Code::from_number(f.code)).unwrap_or(Code::Internal);
+            // Releases before this one put only the beginning of the revert on record.
+            let code = if state == State::NeedsOperator { Code::RevertFailed } else { code };
             let why = failure.as_ref().map_or("the job died before it could say how it ended", |f| &f.why);
             Outcome::failed(state, code, why)
         }
