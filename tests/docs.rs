@@ -181,8 +181,12 @@ fn every_command_of_nixgatectl_that_is_written_down_exists() {
     }
 }
 
-/// Tests by suite: `tests/SUITE.rs`, or `unit` for those beside the code.
+/// Tests by suite: `tests/SUITE.rs`, or `unit` for those beside the code. A row of the exam is a file that it lists.
 fn is_a_test(suite: &str, name: &str) -> bool {
+    if suite == "exam" {
+        let listed = text("tests/exam/rows/mod.rs").lines().any(|line| line.trim() == name);
+        return listed && root().join(format!("tests/exam/rows/{name}.rs")).exists();
+    }
     let sources =
         if suite == "unit" { files("src", "rs") } else { vec![root().join(format!("tests/{suite}.rs"))] };
     sources.iter().any(|path| text(path).contains(&format!("#[test]\n{}fn {name}()", indent(suite))))

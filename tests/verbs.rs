@@ -7,9 +7,9 @@
 mod host;
 
 use host::job::{BUILT, KEEPS, REFUSES, REVERTS, TRIED, ended, is_permanent, leaves};
+use host::shared::Shared;
 use host::{Answer, Client, Commit, Host, LIMIT, Triple};
 use serde_json::Value;
-use std::process::{Command, Output, Stdio};
 
 /// In milliseconds. The dead man's switch of these tests fires 70 s after it was armed: a job that is that slow did not
 /// return to the old system by itself. A hung activation is killed after 10 s.
@@ -328,43 +328,6 @@ fn a_confirmation_over_a_connection_from_before_proves_nothing() {
     ended(&host, &answer, "switch", "committed", 0, &events);
     assert_eq!(answer.value("reachability"), "proven");
     is_permanent(&host, answer.value("new"), 3);
-}
-
-/// A connection that stays open and is used again, as `ControlPersist` does.
-struct Shared {
-    ssh: String,
-    socket: String,
-}
-
-impl Shared {
-    fn open(host: &Host) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/container/host");
-        let printed = Command::new(script).args(["ssh-command", host.name()]).output().expect("ssh-command");
-        let socket = std::env::temp_dir().join(format!("nixgate-{}", host.name())).display().to_string();
-        let ssh = String::from_utf8(printed.stdout).expect("text");
-        let ssh = ssh.trim_end().replace("ControlPath=none", &format!("ControlPath={socket}"));
-        let shared = Self { ssh, socket };
-        let master = shared.ssh.replacen("ssh ", "ssh -f -N -o ControlMaster=yes ", 1);
-        let status = bash(&master).stdout(Stdio::null()).stderr(Stdio::null()).status().expect("bash");
-        assert!(status.success(), "{master}");
-        shared
-    }
-    fn ssh(&self, request: &str) -> Output {
-        bash(&format!("{} {request}", self.ssh)).output().expect("bash")
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let _ = bash(&self.ssh.replacen("ssh ", "ssh -O exit ", 1)).output();
-        let _ = std::fs::remove_file(&self.socket);
-    }
-}
-
-fn bash(text: &str) -> Command {
-    let mut command = Command::new("timeout");
-    command.args(["60", "bash", "-c", text]).stdin(Stdio::null());
-    command
 }
 
 #[test]

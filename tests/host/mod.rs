@@ -15,6 +15,7 @@
 )]
 
 pub mod job;
+pub mod shared;
 
 use nix::fcntl::{Flock, FlockArg};
 use std::collections::BTreeMap;
@@ -287,14 +288,21 @@ impl Host {
     pub fn name(&self) -> &str {
         &self.name
     }
+    /// Its process 1, as this machine numbers it.
+    pub fn leader(&self) -> String {
+        fs::read_to_string(self.dir.join("leader")).unwrap_or_default().trim().to_owned()
+    }
+    /// A path inside, as this machine reaches it while the host runs.
+    pub fn outside(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.leader()))
+    }
 
     // ---- as a client of its own ----
 
     /// An entry of `~/.ssh/config` by which `web1` is this host, as of this boot. Its connections come from 127.0.0.2, so
     /// that they can be told from those that the host makes to itself.
     pub fn ssh_config(&self) -> String {
-        let leader = fs::read_to_string(self.dir.join("leader")).unwrap();
-        let proxy = format!("nsenter -t {} -n socat - TCP:127.0.0.1:22,bind=127.0.0.2", leader.trim());
+        let proxy = format!("nsenter -t {} -n socat - TCP:127.0.0.1:22,bind=127.0.0.2", self.leader());
         format!("Host web1\n  HostKeyAlias 127.0.0.1\n  ProxyCommand {proxy}\n")
     }
     /// The directory with the keys of clients and `known_hosts`.
@@ -305,8 +313,7 @@ impl Host {
     /// A program in the host's network that is none of its own: what is needed of it comes from this machine.
     #[track_caller]
     pub fn network(&self, command: &[&str]) -> String {
-        let leader = fs::read_to_string(self.dir.join("leader")).unwrap();
-        line(Command::new("nsenter").args(["-t", leader.trim(), "-n"]).args(command), 20)
+        line(Command::new("nsenter").args(["-t", &self.leader(), "-n"]).args(command), 20)
     }
 }
 
@@ -373,6 +380,10 @@ impl Client {
         let (heard, _) = self.stderr.1.wait_timeout_while(heard, limit, more).unwrap();
         assert!(heard.text.contains(text), "never said {text:?} within {limit:?}: {}", heard.text);
     }
+    /// Whether it has closed its standard error, which is its last sign of life.
+    pub fn has_ended(&self) -> bool {
+        self.stderr.0.lock().unwrap().ended
+    }
     /// SIGKILL to the client, as a CI runner does.
     pub fn kill(mut self) -> Answer {
         self.child.kill().unwrap();
@@ -420,9 +431,14 @@ fn cache() -> PathBuf {
     env::var_os("NIXGATE_CACHE").map_or_else(|| "/var/cache/nixgate-try".into(), PathBuf::from)
 }
 
+/// How many hosts may be up at once.
+pub fn places() -> usize {
+    env::var("NIXGATE_HOSTS").ok().and_then(|n| n.parse().ok()).unwrap_or(HOSTS).max(1)
+}
+
 /// One of the places for hosts; awaits one where all are taken, also by other test programs.
 fn slot() -> Flock<File> {
-    let places = env::var("NIXGATE_HOSTS").ok().and_then(|n| n.parse().ok()).unwrap_or(HOSTS).max(1);
+    let places = places();
     let open = |n: usize| File::create(cache().join(format!("slot.{n}"))).expect("the cache directory");
     let first = thread::current().id();
     let free = (0..places).find_map(|n| Flock::lock(open(n), FlockArg::LockExclusiveNonblock).ok());

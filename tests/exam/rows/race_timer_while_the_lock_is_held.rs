@@ -1,0 +1,29 @@
+use crate::bench::{Bench, Kind};
+use crate::host::LIMIT;
+use crate::process::kill_all;
+use crate::table::Written;
+
+pub const ROW: Written = Written {
+    injected: "the timer fires while somebody else holds the activation's lock",
+    expected: "it tries again until it has it",
+    on: Kind::Own,
+    scenario,
+};
+
+fn scenario(bench: &mut Bench) -> String {
+    let before = bench.facts();
+    bench.host.root("systemctl mask --runtime nixgate-recover.service");
+    let client = bench.in_activation(&[]);
+    let job = kill_all(&bench.host, &["nixgate-job"]);
+    bench.host.root("systemd-run --quiet --collect --unit=hold flock /run/nixos/switch-to-configuration.lock sleep 600");
+    bench.host.root("systemctl start --no-block nixgate-revert.service");
+    bench.host.await_root("[ $(systemctl show --property=NRestarts --value nixgate-revert.service) -ge 3 ]", LIMIT);
+    assert_ne!(bench.host.triple().running, before.triple.running);
+    bench.host.root("systemctl stop hold.service");
+    bench.host.await_root(&format!("[ $(readlink -f /run/current-system) = {} ]", before.triple.running), LIMIT);
+    drop(client.kill());
+    bench.host.root("systemctl unmask --runtime nixgate-recover.service");
+    bench.host.await_root("! systemctl is-active --quiet nixgate-revert.service", LIMIT);
+    bench.host.root("systemctl start nixgate-recover.service");
+    format!("{job}; busy three times; {}", bench.ends(&before, "reverted"))
+}
