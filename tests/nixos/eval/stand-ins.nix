@@ -1,4 +1,4 @@
-# The options of NixOS that nixos-module.nix touches, by name and type. Beside each is where nixpkgs declares it.
+# The options of NixOS that nixos-module.nix touches, by name and type. Beside each is where nixpkgs declares it; each was looked up there.
 # Without nixpkgs these are what the module is evaluated with; with NIXPKGS they are the real ones.
 {
   config,

@@ -1,4 +1,4 @@
-# The options of NixOS that the tests in virtual machines touch besides those of ./stand-ins.nix. Beside each is where nixpkgs declares it.
+# The options of NixOS that the tests in virtual machines touch besides those of ./stand-ins.nix. Beside each is where nixpkgs declares it; each was looked up there.
 {
   config,
   lib,

@@ -37,7 +37,8 @@ def link(path: str) -> str:
 def boot_default() -> str:
     """The system that systemd-boot would start."""
     entry = host.succeed("sed -n 's/^default //p' /boot/loader/loader.conf").strip()
-    return host.succeed(f"sed -n 's|.* init=\\([^ ]*\\)/init.*|\\1|p; s|^options init=\\([^ ]*\\)/init.*|\\1|p' /boot/loader/entries/{entry}").strip()
+    find = "s|^options .*init=\\([^ ]*\\)/init.*|\\1|p"
+    return host.succeed(f"sed -n '{find}' /boot/loader/entries/{entry}").strip()
 
 
 def stands() -> Tuple[str, str, str]:
