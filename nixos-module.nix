@@ -88,9 +88,15 @@ in
 
   config = mkIf cfg.enable (mkMerge [
     {
+      # What a job runs by the names in /run/current-system/sw/bin, besides Nix and systemd. Most hosts have all of it anyhow, but
+      # environment.corePackages can be anything.
       environment.systemPackages = [
         cfg.package
+        config.programs.ssh.package
+        pkgs.curl
         pkgs.git
+        pkgs.gnugrep
+        pkgs.util-linux
       ];
       environment.etc = {
         "nixgate/config.toml".source = configFile;

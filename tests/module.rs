@@ -175,6 +175,35 @@ fn the_accounts_are_what_the_design_says() {
     assert_eq!(strings(&host["users"]["nixgate"]["keys"]), [""; 0]);
 }
 
+/// Where NixOS has each program of a job; by its other modules: Nix, systemd, sudo and, where it is on, tailscale.
+#[test]
+fn a_system_has_the_programs_of_a_job_whatever_its_core_packages_are() {
+    let programs = strings(&of("")["programs"]);
+    for package in ["nixgate", "openssh", "curl", "git", "gnugrep", "util-linux"] {
+        assert!(programs.contains(&package.to_owned()), "{package}: {programs:?}");
+    }
+    let by_others = ["nix", "systemctl", "systemd", "sudo", "tailscale"];
+    let known = [
+        ("choom", "util-linux"),
+        ("prlimit", "util-linux"),
+        ("curl", "curl"),
+        ("git", "git"),
+        ("grep", "gnugrep"),
+        ("nixgate", "nixgate"),
+        ("ssh", "openssh"),
+    ];
+    let source = text("src/decide/privileged.rs");
+    let names = source.lines().filter_map(|line| line.trim().strip_prefix("Program::")?.split_once(" => \""));
+    let names: Vec<&str> = names.filter_map(|(_, rest)| rest.strip_suffix("\",")).collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        let ours = known
+            .iter()
+            .any(|(begins, package)| name.starts_with(begins) && programs.contains(&(*package).to_owned()));
+        assert!(ours || by_others.iter().any(|begins| name.starts_with(begins)), "where is {name} from?");
+    }
+}
+
 #[test]
 fn a_system_shows_by_links_that_it_starts_the_units() {
     let wanted = &of("")["wanted"];

@@ -84,6 +84,7 @@ in
   sudo = config.security.sudo.extraConfig;
   sshd = config.services.openssh.extraConfig;
   packages = map toString config.systemd.packages;
+  programs = map (package: package.name) config.environment.systemPackages;
   etc = builtins.filter (name: builtins.match "nixgate/.*" name != null) (
     builtins.attrNames config.environment.etc
   );

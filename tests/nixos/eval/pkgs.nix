@@ -40,7 +40,10 @@ rec {
     client = program "nixgate-client" "0.1.0";
     others = program "nixgate-host" "0.1.0";
   };
+  curl = program "curl" "8.17.0";
   git = program "git" "2.51.0";
+  gnugrep = program "gnugrep" "3.12";
+  util-linux = program "util-linux" "2.41";
   openssh = program "openssh" "10.2p1";
   sudo = program "sudo" "1.9.17p2";
   sudo-rs = program "sudo-rs" "0.2.8";

@@ -56,6 +56,8 @@ in
       extraConfig = option types.lines "";
       settings = option (types.attrsOf types.anything) { };
     };
+    # nixos/modules/programs/ssh.nix
+    programs.ssh.package = option types.package pkgs.openssh;
     # nixos/modules/services/networking/tailscale.nix
     services.tailscale = {
       enable = bool false;
