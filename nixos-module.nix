@@ -88,11 +88,14 @@ in
 
   config = mkIf cfg.enable (mkMerge [
     {
-      # What a job runs by the names in /run/current-system/sw/bin, besides Nix and systemd. Most hosts have all of it anyhow, but
-      # environment.corePackages can be anything.
+      # What a job runs by the names in /run/current-system/sw/bin, besides Nix and systemd. Most hosts have all of it anyhow, and then
+      # in their own variant, which wins; but environment.corePackages can be anything.
       environment.systemPackages = [
         cfg.package
+      ]
+      ++ map lib.lowPrio [
         config.programs.ssh.package
+        pkgs.coreutils
         pkgs.curl
         pkgs.git
         pkgs.gnugrep

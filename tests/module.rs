@@ -179,12 +179,13 @@ fn the_accounts_are_what_the_design_says() {
 #[test]
 fn a_system_has_the_programs_of_a_job_whatever_its_core_packages_are() {
     let programs = strings(&of("")["programs"]);
-    for package in ["nixgate", "openssh", "curl", "git", "gnugrep", "util-linux"] {
+    for package in ["nixgate", "openssh", "coreutils", "curl", "git", "gnugrep", "util-linux"] {
         assert!(programs.contains(&package.to_owned()), "{package}: {programs:?}");
     }
     let by_others = ["nix", "systemctl", "systemd", "sudo", "tailscale"];
     let known = [
         ("choom", "util-linux"),
+        ("true", "coreutils"),
         ("prlimit", "util-linux"),
         ("curl", "curl"),
         ("git", "git"),

@@ -370,6 +370,7 @@ let
     literalExpression = text: text;
     literalMD = text: text;
     inherit mapAttrs;
+    lowPrio = package: package;
     hasSuffix = suffix: text: lib.removeSuffix suffix text != text;
     getExe = package: "${package}/bin/${package.name}";
     trivial.release = "26.05";
