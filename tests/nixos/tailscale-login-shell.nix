@@ -116,7 +116,7 @@ test {
 
     options = "-o StrictHostKeyChecking=accept-new -o IdentityFile=none"
     client.fail(f"echo 'ls /' | sftp -F none {options} -b - deploy@{address}")
-    client.fail(f"timeout 20 ssh -F none {options} -W localhost:22 deploy@{address} </dev/null | grep ^SSH-")
-    host.fail("pgrep -u deploy")
+    client.fail(f"test -n \"$(timeout 20 ssh -F none {options} -W localhost:22 deploy@{address} </dev/null | grep ^SSH-)\"")
+    host.wait_until_fails("pgrep -u deploy")
   '';
 }
