@@ -149,6 +149,11 @@ in
         wantedBy = [ "multi-user.target" ];
       });
 
+      # Each deploy asks sshd twice for its key without logging in. sshd before 9.8 knows neither penalties nor this line.
+      services.openssh.settings = mkIf (lib.versionAtLeast config.programs.ssh.package.version "9.8") {
+        PerSourcePenaltyExemptList = mkDefault "127.0.0.1,::1";
+      };
+
       # Before the blocks of others, because the first one that matches wins; `Match all` ends whatever block is open.
       services.openssh.extraConfig = mkOrder 100 ''
         Match all

@@ -175,6 +175,16 @@ fn the_accounts_are_what_the_design_says() {
     assert_eq!(strings(&host["users"]["nixgate"]["keys"]), [""; 0]);
 }
 
+#[test]
+fn sshd_forgives_this_host_its_questions_where_it_would_punish_them() {
+    let of = |openssh: &str| of(openssh)["penalties"].clone();
+    assert_eq!(of(""), "127.0.0.1,::1");
+    let own = "services.openssh.settings.PerSourcePenaltyExemptList = \"10.0.0.0/8,127.0.0.1\";";
+    assert_eq!(of(own), "10.0.0.0/8,127.0.0.1");
+    let old = "programs.ssh.package = pkgs.openssh // { version = \"9.7p1\"; };";
+    assert_eq!(of(old), serde_json::Value::Null, "it would not start");
+}
+
 /// Where NixOS has each program of a job; by its other modules: Nix, systemd, sudo and, where it is on, tailscale.
 #[test]
 fn a_system_has_the_programs_of_a_job_whatever_its_core_packages_are() {

@@ -83,6 +83,7 @@ in
   );
   sudo = config.security.sudo.extraConfig;
   sshd = config.services.openssh.extraConfig;
+  penalties = config.services.openssh.settings.PerSourcePenaltyExemptList or null;
   packages = map toString config.systemd.packages;
   programs = map (package: package.name) config.environment.systemPackages;
   etc = builtins.filter (name: builtins.match "nixgate/.*" name != null) (

@@ -412,6 +412,7 @@ let
       concatStringsSep between (map f list);
     hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
     versionOlder = a: b: builtins.compareVersions b a == 1;
+    versionAtLeast = a: b: !(lib.versionOlder a b);
     toLower = replaceStrings (letters upper) (letters "abcdefghijklmnopqrstuvwxyz");
     splitString =
       between: text: filter isString (builtins.split (replaceStrings [ "." ] [ "\\." ] between) text);
