@@ -6,6 +6,7 @@ use crate::vm::PROMISES;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 
 fn nix_files() -> Vec<PathBuf> {
     let listed = Command::new("git")
@@ -107,9 +108,12 @@ fn the_hosts_of_the_templates_evaluate_and_render() {
     assert_eq!(text("templates/single-host/flake.nix"), text("templates/prebuilt/flake.nix"));
 }
 
-fn flake() -> Value {
-    let here = root().display();
-    value(&format!("import {here}/tests/nixos/eval/flake.nix {{ nixpkgs = {}; }}", nixpkgs())).unwrap()
+fn flake() -> &'static Value {
+    static FLAKE: OnceLock<Value> = OnceLock::new();
+    FLAKE.get_or_init(|| {
+        let here = root().display();
+        value(&format!("import {here}/tests/nixos/eval/flake.nix {{ nixpkgs = {}; }}", nixpkgs())).unwrap()
+    })
 }
 
 #[test]

@@ -5,22 +5,45 @@
 let
   base = if nixpkgs == null then import ./lib.nix else import (nixpkgs + "/lib");
   lib = base // {
-    # nixpkgs flake.nix: nixosSystem
+    # nixpkgs flake.nix: nixosSystem. What assertions say against, and scripts that cannot be made, are errors.
     nixosSystem =
       { modules }:
-      base.evalModules {
-        specialArgs.pkgs = pkgs "x86_64-linux";
-        modules = [
-          ./stand-ins.nix
-          ./vm-stand-ins.nix
-          # nixos/modules/security/sudo.nix, nixos/modules/system/boot/systemd.nix
+      let
+        with' =
+          more:
+          base.evalModules {
+            specialArgs.pkgs = pkgs "x86_64-linux";
+            modules = [
+              ./stand-ins.nix
+              ./vm-stand-ins.nix
+              # nixos/modules/security/sudo.nix, nixos/modules/system/boot/systemd.nix
+              {
+                environment.etc.sudoers.source = "/nix/store/sudoers";
+                environment.etc."systemd/system".source = "/nix/store/units";
+              }
+            ]
+            ++ modules
+            ++ more;
+          };
+        # A specialisation is evaluated where it is asked for.
+        special =
+          _: one:
+          base.mkForce
+            (with' [
+              one.configuration
+              { specialisation = base.mkForce { }; }
+            ]).config;
+        system = with' [
           {
-            environment.etc.sudoers.source = "/nix/store/sudoers";
-            environment.etc."systemd/system".source = "/nix/store/units";
+            specialisation = builtins.mapAttrs (name: one: {
+              configuration = special name one;
+            }) (with' [ ]).config.specialisation;
           }
-        ]
-        ++ modules;
-      };
+        ];
+        failed = builtins.filter (one: !one.assertion) system.config.assertions;
+        scripts = map (service: service.script) (builtins.attrValues system.config.systemd.services);
+      in
+      if failed == [ ] then builtins.deepSeq scripts system else throw (builtins.head failed).message;
   };
   pkgs =
     system:

@@ -59,13 +59,16 @@ rec {
   netcat = program "netcat" "1.229";
   openssl = program "openssl" "3.6";
   symlinkJoin = { name, paths }: derivation name { inherit paths; };
-  writeShellApplication = { name, text, ... }: derivation name { inherit text; };
+  writeShellApplication =
+    { name, text, ... }: builtins.seq (builtins.stringLength text) (derivation name { inherit text; });
   writeShellScriptBin = name: text: derivation name { inherit text; };
   callPackage = file: _: builtins.seq (import file) nixgate;
   buildPackages = {
     inherit openssh sudo sudo-rs;
   };
-  writeText = name: text: derivation name { inherit text; };
+  # What a text names has to be there.
+  writeText =
+    name: text: builtins.seq (builtins.stringLength text) (derivation name { inherit text; });
   runCommand =
     name: environment: script:
     derivation name { inherit environment script; };
