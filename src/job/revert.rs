@@ -35,9 +35,33 @@ pub fn revert(machine: &mut Machine, begun: &mut Begun, before: Option<&Baseline
     }
     machine.log.line(format_args!("returning to {}", old.running));
     undo_a_commit(machine, begun, was, &old);
-    return_to(machine, begun, &old);
-    let _ = machine.privileged(begun, Row::Disarm, Duration::from_secs(60), OnCancel::GoOn);
-    verdict(machine, &old, before, stop)
+    let way = return_to(machine, begun, &old);
+    let stop = disarm(machine, begun, stop);
+    verdict(machine, &old, way, before, stop)
+}
+
+/// Left armed, the switch would return the host from whatever somebody activates next. There are two ways to disarm it;
+/// where both are refused, that is said.
+fn disarm(machine: &mut Machine, begun: &Begun, stop: Stop) -> Stop {
+    for row in [Row::Disarm, Row::Settle] {
+        let _ = machine.privileged(begun, row, Duration::from_secs(60), OnCancel::GoOn);
+        if machine.is_busy("nixgate-revert.timer") != Some(true) {
+            return stop;
+        }
+    }
+    let seconds = machine.config.dead_man().as_secs();
+    let why = format!(
+        "{}; the dead man's switch could not be disarmed and activates the old system once more within {seconds} s; on the host: systemctl stop nixgate-revert.timer",
+        stop.why
+    );
+    Stop { why, ..stop }
+}
+
+/// How the last activation of the old system ended. That `/run/current-system` leads to it is the first half of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Whole,
+    Failed,
 }
 
 /// A commit may have begun in this process, or in one that died while it took it back.
@@ -50,20 +74,29 @@ pub fn undo_a_commit(machine: &mut Machine, begun: &Begun, was: State, old: &Tri
 
 /// Whichever way leads back: the armed unit, the same command when that unit is gone, or the timer itself
 /// where sudo refuses us.
-fn return_to(machine: &mut Machine, begun: &Begun, old: &Triple) {
+fn return_to(machine: &mut Machine, begun: &Begun, old: &Triple) -> Way {
     let limit = machine.config.limits.revert;
     // PID 1 tries again for two minutes while somebody else holds the activation lock.
     let patience = limit + Duration::from_secs(150);
     let started = machine.privileged(begun, Row::Revert, patience, OnCancel::GoOn);
     if started.is_ok_and(|ended| ended.is_success()) && is_running(old) {
-        return;
+        return Way::Whole;
     }
     await_timer(machine, old, patience);
-    if !is_running(old) {
-        let _ =
-            machine.privileged(begun, Row::Restore, Duration::from_secs(COMMIT_SECONDS + 30), OnCancel::GoOn);
-        await_idle(machine, &["nixgate-restore.service"]);
+    if is_running(old) && ended(machine, "nixgate-revert.service") == Way::Whole {
+        return Way::Whole;
     }
+    let _ = machine.privileged(begun, Row::Restore, Duration::from_secs(COMMIT_SECONDS + 30), OnCancel::GoOn);
+    await_idle(machine, &["nixgate-restore.service"]);
+    ended(machine, "nixgate-restore.service")
+}
+
+/// A unit that failed stays until it is reset; 4 is judged by the units, as after a trial. Where systemd cannot be
+/// asked, what runs has to do.
+fn ended(machine: &mut Machine, unit: &str) -> Way {
+    let properties = machine.show(unit).unwrap_or_default();
+    let is = |key: &str, value: &str| properties.get(key).is_some_and(|is| is == value);
+    if is("ActiveState", "failed") && !is("ExecMainStatus", "4") { Way::Failed } else { Way::Whole }
 }
 
 /// While the dead man's switch is armed or at work, it will do it, or PID 1 will reboot the host.
@@ -85,9 +118,14 @@ fn is_running(old: &Triple) -> bool {
 }
 
 /// An exit code of 0 is no verdict: what runs is, and whether it is as well as it was.
-fn verdict(machine: &mut Machine, old: &Triple, before: Option<&Baseline>, stop: Stop) -> Outcome {
+fn verdict(machine: &mut Machine, old: &Triple, way: Way, before: Option<&Baseline>, stop: Stop) -> Outcome {
     if !is_running(old) {
         return escalate(machine, &stop, "the old system could not be activated again");
+    }
+    if way == Way::Failed {
+        let what =
+            "the activation of the old system failed half way; on the host: /var/log/nixgate/revert.log";
+        return escalate(machine, &stop, what);
     }
     let lacking = before.map(|before| after_revert(machine, before)).unwrap_or_default();
     if !lacking.essential.is_empty() {
