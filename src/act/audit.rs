@@ -9,6 +9,7 @@ use super::store::{Store, StoreError, io_at};
 use super::{clock, reserve};
 use crate::decide::chain::{self, Event, Head, PRUNED};
 use crate::decide::limit::{Admit, Refusals};
+use crate::decide::value::JobId;
 use serde_json::{Map, Value};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -52,6 +53,14 @@ impl Store {
         let surplus = ends.len().saturating_sub(ENDS);
         ends.drain(..surplus);
         Ok(ends)
+    }
+
+    /// The head at which a job ended, if that is among the last events: who died after it had said so need not say it
+    /// twice.
+    pub fn audit_end_of(&self, job: &JobId) -> Option<Head> {
+        let mut file = File::open(current(&self.path("audit"))).ok()?;
+        let tail = read_tail(&mut file).ok()?;
+        chain::end_of(&String::from_utf8_lossy(&tail), job.as_str())
     }
 
     /// Appends one event.

@@ -130,6 +130,17 @@ pub fn ends(text: &str) -> Option<Vec<Head>> {
     Some(ends)
 }
 
+/// The head at which this job ended, where that is in these lines.
+pub fn end_of(text: &str, job: &str) -> Option<Head> {
+    text.lines().rev().find_map(|line| {
+        let value: serde_json::Value = serde_json::from_str(line).ok()?;
+        let is = |key: &str, what: &str| value.get(key).and_then(serde_json::Value::as_str) == Some(what);
+        let head =
+            || Some(Head { seq: value.get("seq")?.as_u64()?, hash: value.get("hash")?.as_str()?.into() });
+        if is("event", ENDED) && is("job", job) { head() } else { None }
+    })
+}
+
 /// The head of a chain by its last whole line alone, which has to fit its own hash. Nothing yet: the start.
 pub fn head_of(tail: &str) -> Option<Head> {
     let Some(line) = tail.rsplit_once('\n').map(|(whole, _)| whole.rsplit('\n').next().unwrap_or(whole))
@@ -259,5 +270,22 @@ mod tests {
         assert!(matches!(verify(&kept), Chain::Whole(Head { seq: 5, .. })));
         assert_eq!(verify(&[lines[3], &line].concat()), Chain::Broken(1));
         assert_eq!(verify(""), Chain::Whole(Head::start()));
+    }
+
+    #[test]
+    fn the_end_of_a_job_is_found_by_its_name() {
+        let event = |event, job: &str| Event {
+            time: "t".into(),
+            boot: "b".into(),
+            job: Some(job.to_owned()),
+            event,
+            identity: None,
+            detail: serde_json::Map::new(),
+        };
+        let (first, head) = append(&Head::start(), &event(ENDED, "1-a")).unwrap();
+        let (second, _) = append(&head, &event("accepted", "2-b")).unwrap();
+        let text = first + &second;
+        assert_eq!(end_of(&text, "1-a"), Some(head));
+        assert_eq!(end_of(&text, "2-b"), None);
     }
 }

@@ -54,12 +54,23 @@ pub fn attach(
         None => store.jobs().unwrap_or_default().into_iter().rev().find(own),
     };
     match job {
+        Some(job) if has_no_end(store, &job) => {
+            let why = "nobody could write how that job ended; `status` says where the host stands";
+            Err((channel, Stop::new(Code::Internal, why)))
+        }
         Some(job) => Ok(follow(store, &job, channel, Stream::Out)),
         None => {
             let why = "there is no such job here; `status` names the last ones";
             Err((channel, Stop::new(Code::Malformed, why)))
         }
     }
+}
+
+/// Whether nobody is at work who could still say how it ended: looked at again once nobody has the lock.
+fn has_no_end(store: &Store, job: &JobId) -> bool {
+    let is_silent = || matches!(store.result(job), Ok(None));
+    let in_progress = matches!(current(store), Ok(Some((now, _))) if now == *job);
+    is_silent() && !in_progress && matches!(store.lock(), Ok(Some(_))) && is_silent()
 }
 
 /// Which word is left for a job, and by whom.

@@ -182,7 +182,8 @@ pub fn finish(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, o
     if let (Code::Cancelled, Some(who)) = (outcome.code, &machine.inbox.cancelled) {
         detail.push(("cancelled-by", who.clone()));
     }
-    let head = match begun.audit(&machine.store, ENDED, &detail) {
+    let known = machine.store.audit_end_of(begun.job());
+    let head = match known.map_or_else(|| begun.audit(&machine.store, ENDED, &detail), Ok) {
         Ok(head) => head,
         Err(error) => {
             machine.log.line(format_args!("{error}"));
