@@ -46,12 +46,24 @@ impl Begun {
             activated_at: None,
             failure: None,
         };
-        store.write_record(&job, &record)?;
-        state.job = Some(job.to_string());
-        store.write_state(state)?;
         let begun = Self { job, record };
-        begun.audit(store, "accepted", &[("request", begun.record.request.clone())])?;
+        begun.announce(store, state).inspect_err(|_| begun.forget(store, state))?;
         Ok(begun)
+    }
+
+    fn announce(&self, store: &Store, state: &mut HostState) -> Result<(), StoreError> {
+        store.write_record(&self.job, &self.record)?;
+        state.job = Some(self.job.to_string());
+        store.write_state(state)?;
+        self.audit(store, "accepted", &[("request", self.record.request.clone())]).map(drop)
+    }
+
+    /// What could not be announced never was: the caller is told so, and recovery has not to end it once more. Where
+    /// this cannot be written either, it does.
+    fn forget(&self, store: &Store, state: &mut HostState) {
+        state.job = None;
+        let _ = store.write_state(state);
+        let _ = store.remove_job(&self.job);
     }
 
     /// A transaction that another process began: for recovery, which holds the lock.

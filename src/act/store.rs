@@ -126,6 +126,11 @@ impl Store {
         Ok((job, log))
     }
 
+    pub fn remove_job(&self, job: &JobId) -> Result<(), StoreError> {
+        let directory = self.job_dir(job);
+        fs::remove_dir_all(&directory).map_err(io_at(&directory))
+    }
+
     /// Keeps the last `keep` jobs and at most `bytes` of logs.
     pub fn prune_jobs(&self, keep: usize, bytes: u64) -> Result<(), StoreError> {
         let mut total = 0;
@@ -133,7 +138,7 @@ impl Store {
             let directory = self.job_dir(job);
             total += log::length(&directory.join("log"));
             if age >= keep || (age > 0 && total > bytes) {
-                fs::remove_dir_all(&directory).map_err(io_at(&directory))?;
+                self.remove_job(job)?;
             }
         }
         Ok(())
