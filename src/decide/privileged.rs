@@ -321,9 +321,13 @@ impl Unit {
 
 /// The trial. `--collect` with the armed revert's `After=` keeps its result readable until it is disarmed
 /// and leaves no failed unit behind that would block the next one.
+/// Where the dead man's switch was faster (the job, or the host, had stood still), PID 1 refuses it: its own line of
+/// conflict is needed, because that of the revert may be passed over. The lock alone would not do: up to 24.11
+/// switch-to-configuration waits for it, and then the candidate would run without a way back.
 fn trial(config: &Config, platform: Platform, system: &str) -> Vec<String> {
     let seconds = config.limits.activation.as_secs();
-    let mut unit = unit(platform, "nixgate-activate", ACTIVATE_LOG, seconds, &[]);
+    let mut unit =
+        unit(platform, "nixgate-activate", ACTIVATE_LOG, seconds, &["Conflicts=nixgate-revert.service"]);
     unit.0.push("--collect".to_owned());
     unit.running(system, "test")
 }

@@ -86,7 +86,8 @@ fn await_result(machine: &mut Machine, deadline: Instant) -> Result<UnitResult, 
                 return Ok(UnitResult {
                     result: get("Result").to_owned(),
                     status: get("ExecMainStatus").parse().unwrap_or(-1),
-                    ran: get("LoadState") != "not-found",
+                    // A unit whose start PID 1 refused is there, too.
+                    ran: get("LoadState") != "not-found" && get("ExecMainCode") != "0",
                 });
             }
         }
@@ -111,7 +112,9 @@ fn await_result(machine: &mut Machine, deadline: Instant) -> Result<UnitResult, 
 fn judge(unit: UnitResult, system: &StorePath) -> Result<(), Stop> {
     let failed = |why: &str| Err(Stop::new(Code::ActivationFailed, why));
     if !unit.ran {
-        return failed("the activation could not be started; on the host: nixgatectl check");
+        return failed(
+            "the activation could not be started, or the dead man's switch was faster; the lines above say which",
+        );
     }
     let is_candidate = running_system().as_ref() == Some(system);
     match (unit.result.as_str(), unit.status) {

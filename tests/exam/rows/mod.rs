@@ -54,6 +54,7 @@ rows! {
     state_of_another_version
     root_gets_neither_gate_nor_job
     sudo_lists_the_table_and_nothing_else
+    race_timer_against_trial
     race_timer_against_set
     race_timer_against_commit
     race_timer_in_the_boot_loader
