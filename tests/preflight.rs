@@ -332,6 +332,20 @@ fn a_gate_knows_what_it_judges_and_refuses_by_its_name() {
 }
 
 #[test]
+fn whoever_activates_a_system_by_the_end_of_a_gate_is_seen_before_the_profile_is_set() {
+    let host = Host::boot();
+    let lock = "/run/nixos/switch-to-configuration.lock";
+    host.write(
+        "/root/gate",
+        &format!("#!/bin/bash\nsetsid flock --no-fork {lock} sleep 4 </dev/null >/dev/null 2>&1 &\nwhile flock --nonblock {lock} true; do :; done\n"),
+    );
+    host.root(&format!("install -m 0755 /root/gate /usr/local/bin/gate; touch {lock}"));
+    configure(&host, "[[check]]\nname = \"slow\"\nwhen = \"before\"\ncommand = [\"/usr/local/bin/gate\"]");
+    host.commit("v1", &Commit::signed());
+    refused(&host, "boot", 75, &["somebody else is activating a system"]);
+}
+
+#[test]
 fn a_gate_has_a_time_limit_its_retries_and_an_end_by_cancel() {
     let host = Host::boot();
     host.write(
