@@ -77,6 +77,22 @@ fn the_client_knows_the_exit_codes() {
     }
 }
 
+/// Two lines of a job's log that a client acts on, so they stay as they are; the containers of `client.rs` show the rest.
+#[test]
+fn the_client_acts_on_lines_that_the_job_writes() {
+    let script = text("scripts/nixgate-deploy");
+    for (source, written, read) in [
+        ("src/job.rs", "\"job {}: {} by {}\"", "ask:\"nixgate: job $id: $request by \"*"),
+        (
+            "src/job/trial.rs",
+            "\"waiting {} s for `confirm {}` over a new connection;",
+            "\"nixgate: waiting \"*\" s for \\`confirm $job\\` over a new connection\"*",
+        ),
+    ] {
+        assert!(text(source).contains(written) && script.contains(read), "{source}: {written}, {read}");
+    }
+}
+
 #[test]
 fn the_verbs_and_their_arguments_are_those_of_the_parser() {
     let written = table("README.md", "| verb | argument | what it does |");
