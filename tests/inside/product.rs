@@ -61,6 +61,32 @@ pub fn row(state: &str) -> Option<(State, Recovery)> {
     STATES.iter().find(|row| row.name == state).map(|row| (row.state, row.recovery))
 }
 
+/// Record before effect: what is on disk when an effect begins, whoever begins it. What is not here belongs to more than
+/// one state.
+const ON_RECORD: [(&str, &str); 12] = [
+    ("git fetch", "accepted"),
+    ("nix build", "verified"),
+    ("KeepRunning", "built"),
+    ("KeepCommitted", "built"),
+    ("Stage", "built"),
+    ("Arm", "armed"),
+    ("Trial", "trial"),
+    ("Set", "committing"),
+    ("Commit", "committing"),
+    ("Revert", "reverting"),
+    ("Restore", "reverting"),
+    ("Unset", "reverting"),
+];
+
+fn recorded_first(scenario: &Scenario, effects: &[Effect]) {
+    for effect in effects {
+        for (name, state) in ON_RECORD {
+            let fits = effect.name != name || effect.state == state;
+            assert!(fits, "{}: {name} begins, and on disk is {}", scenario.name, effect.state);
+        }
+    }
+}
+
 /// A run without faults: its audit events and its effects. It has to end as the scenario says.
 pub fn cases(scenario: &Scenario, template: &Bench) -> Vec<Case> {
     let (mut bench, before) = scenario.stage(template);
@@ -71,6 +97,7 @@ pub fn cases(scenario: &Scenario, template: &Bench) -> Vec<Case> {
     let events: Vec<String> =
         audit(&bench)[events..].iter().map(|e| e["event"].as_str().unwrap().to_owned()).collect();
     let effects = effects(&bench.read("events"));
+    recorded_first(scenario, &effects);
     let answer = answer.filter(|_| scenario.work == Work::Job);
     let seen = judge(&mut bench, &before, answer.as_ref());
     match &seen {
