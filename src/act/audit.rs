@@ -102,7 +102,7 @@ impl Store {
         let head = self.audit_head()?;
         let (line, next) = chain::append(&head, event)
             .map_err(|source| StoreError::Record { path: path.to_owned(), source: source.into() })?;
-        let new = !path.exists();
+        let new = !path.try_exists().map_err(io_at(path))?;
         let write = || {
             let mut file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
             let length = file.metadata()?.len();
@@ -161,7 +161,10 @@ impl Store {
 
     /// What a crash left of a last line is kept beside the log, and cut off.
     fn mend_torn_tail(&self, path: &Path) -> Result<(), StoreError> {
-        let Ok(mut file) = OpenOptions::new().read(true).write(true).open(path) else { return Ok(()) };
+        let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(io_at(path))?,
+        };
         let length = file.metadata().map_err(io_at(path))?.len();
         let tail = read_tail(&mut file).map_err(io_at(path))?;
         let whole = tail.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
@@ -179,18 +182,20 @@ fn current(directory: &Path) -> PathBuf {
     directory.join("log.jsonl")
 }
 
-/// The files of the log, oldest first; the one that grows is last.
+/// The files of the log, oldest first; the one that grows is last. One that cannot be looked at is not left out: the
+/// chain would begin anew.
 pub fn files_of(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let closed = |name: &str| name.len() == 18 && name.bytes().take(12).all(|b| b.is_ascii_digit());
-    let mut files: Vec<PathBuf> = fs::read_dir(directory)?
-        .flatten()
-        .filter(|entry| {
-            entry.file_name().to_str().is_some_and(|name| name.ends_with(".jsonl") && closed(name))
-        })
-        .map(|entry| entry.path())
-        .collect();
+    let paths = fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path()));
+    let mut files: Vec<PathBuf> = paths.collect::<io::Result<_>>()?;
+    files.retain(|path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.ends_with(".jsonl") && closed(name))
+    });
     files.sort();
-    files.extend(Some(current(directory)).filter(|path| path.exists()));
+    if current(directory).try_exists()? {
+        files.push(current(directory));
+    }
     Ok(files)
 }
 

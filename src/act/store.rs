@@ -101,8 +101,12 @@ impl Store {
     pub fn jobs(&self) -> Result<Vec<JobId>, StoreError> {
         let path = self.path("jobs");
         let entries = fs::read_dir(&path).map_err(io_at(&path))?;
+        let names: Vec<_> = entries
+            .map(|entry| entry.map(|e| e.file_name()))
+            .collect::<io::Result<_>>()
+            .map_err(io_at(&path))?;
         let mut jobs: Vec<JobId> =
-            entries.flatten().filter_map(|entry| JobId::parse(entry.file_name().to_str()?).ok()).collect();
+            names.iter().filter_map(|name| JobId::parse(name.to_str()?).ok()).collect();
         jobs.sort_by_key(JobId::number);
         Ok(jobs)
     }
