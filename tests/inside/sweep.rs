@@ -11,8 +11,11 @@ use std::collections::BTreeMap;
 /// What a full, broken or busy host answers.
 pub const ERRORS: [&str; 4] = ["ENOSPC", "EIO", "EMFILE", "EINTR"];
 
-/// Every call that changes a file or its durability, opens one or asks about one.
-pub const CALLS: &str = "openat,write,fsync,fdatasync,rename,ftruncate,fallocate,mkdir,unlink,unlinkat,flock,read,lseek,statx,newfstatat,fstat,sync,getdents64";
+/// Every call that changes a file or its durability, opens one or asks about one. Not read and getdents64: how many there
+/// are of them depends on the processes that are looked at meanwhile.
+pub const CALLS: &str = "openat,write,fsync,fdatasync,rename,ftruncate,fallocate,mkdir,unlink,unlinkat,flock,lseek,statx,newfstatat,fstat,sync";
+/// Those of them that CI lets fail.
+const IN_CI: [&str; 7] = ["write", "fsync", "fdatasync", "rename", "ftruncate", "mkdir", "statx"];
 
 /// A call: its name, and which of that name in the thread it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +31,8 @@ fn is_ours(line: &str) -> bool {
 }
 
 pub fn cases(scenario: &Scenario, template: &Bench, errors: &[&'static str]) -> Vec<Case> {
-    let places = places(scenario, template);
+    let mut places = places(scenario, template);
+    places.retain(|place| errors == ERRORS || IN_CI.contains(&place.call.as_str()));
     let case = |place: &Place, error: &'static str| Case {
         scenario: *scenario,
         state: "each".to_owned(),
