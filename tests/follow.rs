@@ -34,6 +34,8 @@ fn stall(host: &Host, job: &str) {
 #[test]
 fn followers_that_stall_hold_up_nobody_and_lose_nothing() {
     let host = Host::boot();
+    // The flood takes as long as the machine needs for it.
+    host.config_edit_only("activation = \"20s\"", "activation = \"100s\"");
     host.config_edit_only("confirm = \"10s\"", "confirm = \"100s\"");
     host.config_edit("mode = \"health\"", "mode = \"required\"");
     host.commit("v1", &Commit::signed().fault("flood").fault("wait"));
