@@ -15,6 +15,7 @@ use std::time::Duration;
 
 const SET: Duration = Duration::from_secs(120);
 const ENTRY: Duration = Duration::from_secs(COMMIT_SECONDS + 30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What has to run, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +48,7 @@ pub fn finish(
     machine.log.line("making it permanent");
     let _ = machine.privileged(begun, Row::Set, SET, OnCancel::GoOn);
     nix::unistd::sync();
-    let _ = machine.privileged(begun, Row::Commit, ENTRY, OnCancel::GoOn);
-    await_idle(machine, &["nixgate-commit.service"]);
+    in_turn(machine, begun, Row::Commit, "nixgate-commit.service");
     nix::unistd::sync();
     is_permanent(machine, system, run)
 }
@@ -88,10 +88,28 @@ pub fn undo(machine: &mut Machine, begun: &Begun, old: &Triple) {
     let entry = now.is_ok_and(|now| now.default.is_some() && now.default == old.default && unset);
     if !entry {
         machine.reset(begun);
-        let _ = machine.privileged(begun, Row::Uncommit, ENTRY, OnCancel::GoOn);
-        await_idle(machine, &["nixgate-uncommit.service"]);
+        in_turn(machine, begun, Row::Uncommit, "nixgate-uncommit.service");
     }
     nix::unistd::sync();
+}
+
+/// Runs one of the units that need the lock of switch-to-configuration to its end. Where somebody else has that (11) it
+/// is tried again, as the dead man's switch is: what the lock is held for ends, and a host is not restarted for it.
+pub fn in_turn(machine: &mut Machine, begun: &Begun, row: Row, unit: &str) {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        let _ = machine.privileged(begun, row.clone(), ENTRY, OnCancel::GoOn);
+        await_idle(machine, &[unit]);
+        let ended = machine.show(unit).unwrap_or_default();
+        let is = |key: &str, value: &str| ended.get(key).is_some_and(|v| v == value);
+        if !(is("Result", "exit-code") && is("ExecMainStatus", "11")) || Instant::now() >= patience {
+            return;
+        }
+        machine.log.line("somebody else is activating a system on this host; trying again");
+        machine.reset(begun);
+        let next = Instant::now() + Duration::from_secs(2);
+        while machine.inbox.wait(next) != Woken::Deadline {}
+    }
 }
 
 /// Waits until none of these units does anything: what they will have done is then what is there.

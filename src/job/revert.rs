@@ -1,6 +1,6 @@
 //! The way back, and what is said about it. No failed write stops it.
 
-use super::commit::{await_idle, undo};
+use super::commit::{in_turn, undo};
 use super::health::{Baseline, after_revert};
 use super::trial::{changed_nothing, settle};
 use crate::act::begun::Begun;
@@ -12,7 +12,7 @@ use crate::act::system::specialisation_of;
 use crate::decide::answer::Code;
 use crate::decide::config::WhenRevertFails;
 use crate::decide::outcome::{Outcome, Stop};
-use crate::decide::privileged::{COMMIT_SECONDS, Row};
+use crate::decide::privileged::Row;
 use crate::decide::record::Triple;
 use crate::decide::state::State;
 use crate::decide::value::StorePath;
@@ -86,8 +86,7 @@ fn return_to(machine: &mut Machine, begun: &Begun, old: &Triple) -> Way {
     if is_running(old) && ended(machine, "nixgate-revert.service") == Way::Whole {
         return Way::Whole;
     }
-    let _ = machine.privileged(begun, Row::Restore, Duration::from_secs(COMMIT_SECONDS + 30), OnCancel::GoOn);
-    await_idle(machine, &["nixgate-restore.service"]);
+    in_turn(machine, begun, Row::Restore, "nixgate-restore.service");
     ended(machine, "nixgate-restore.service")
 }
 

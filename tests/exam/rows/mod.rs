@@ -61,6 +61,7 @@ rows! {
     race_timer_against_disarm
     race_timer_against_confirm
     race_timer_while_the_lock_is_held
+    race_lock_held_in_a_commit
     race_two_arms
     race_candidate_repointed
     race_disk_full_from_the_trial_on
