@@ -221,8 +221,9 @@ impl Bench {
 
     /// Starts it from its boot default; recovery is on its way then.
     pub fn boot(&mut self) {
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--pid", "--fork", "--kill-child", "--"]);
+        // It ends with whoever started it, however that ends.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--"]);
         command.arg(self.root.with_file_name("pid1")).arg(&self.root).arg(self.root.with_file_name("bin"));
         let log = fs::OpenOptions::new().append(true).create(true).open(self.root.join("pid1.log")).unwrap();
         let _ = fs::remove_file(self.root.join(crate::wire::SOCKET));
