@@ -86,9 +86,13 @@ pub fn undo(machine: &mut Machine, begun: &Begun, old: &Triple) {
     }
     // Where the boot default cannot be read, the entry is written again: it costs little and is never wrong.
     let entry = now.is_ok_and(|now| now.default.is_some() && now.default == old.default && unset);
-    if !entry {
+    // Once more where it did nothing: whoever was to ask PID 1 for it may have been killed.
+    for _ in 0..if entry { 0 } else { 2 } {
         machine.reset(begun);
         in_turn(machine, begun, Row::Uncommit, "nixgate-uncommit.service");
+        if machine.triple().is_ok_and(|now| now.default == old.default) {
+            break;
+        }
     }
     nix::unistd::sync();
 }
