@@ -42,6 +42,7 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 const CONFIG: &str = "/etc/nixgate/config.toml";
@@ -203,8 +204,11 @@ fn deploy(mut machine: Machine, channel: OwnedFd, plan: &Plan, lock: Lock) -> An
     let _listener = listen(&machine, &begun);
     let (store, job) = (machine.store.clone(), begun.job().clone());
     let (tell, told) = std::sync::mpsc::channel();
-    let follower =
-        std::thread::spawn(move || tell.send(follow::follow(&store, &job, channel, follow::Stream::Err)));
+    let spoken = Arc::new(follow::Spoken::new());
+    let heard = spoken.clone();
+    let follower = std::thread::spawn(move || {
+        tell.send(follow::follow_own(&store, &job, channel, follow::Stream::Err, &heard))
+    });
     let outcome = deploy::run(&mut machine, &mut begun, &mut state, plan);
     note(&format!(
         "job {}: {} by {}: {} ({})",
@@ -214,7 +218,7 @@ fn deploy(mut machine: Machine, channel: OwnedFd, plan: &Plan, lock: Lock) -> An
         outcome.result,
         outcome.code.number()
     ));
-    deploy::finish(&mut machine, &mut begun, &mut state, &outcome);
+    let _ = spoken.set(deploy::finish(&mut machine, &mut begun, &mut state, &outcome));
     if begun.state() == State::NeedsOperator {
         // The caller is told first, but a slow one does not keep a broken host from its restart; and nobody
         // begins anything before it.

@@ -173,7 +173,12 @@ fn refused(stop: Stop) -> Outcome {
 
 /// The end of a job: record, state, audit, and then the result, which is what followers wait for. The state names the
 /// job until all of that is on disk, so recovery finds one that died before, and says the same again.
-pub fn finish(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, outcome: &Outcome) {
+pub fn finish(
+    machine: &mut Machine,
+    begun: &mut Begun,
+    state: &mut HostState,
+    outcome: &Outcome,
+) -> JobResult {
     // A revert has said why it began.
     let said = begun.record().failure.as_ref().map(|failure| failure.why.clone());
     begun.enter_if_possible(&machine.store, outcome.state, outcome.failure());
@@ -203,6 +208,7 @@ pub fn finish(machine: &mut Machine, begun: &mut Begun, state: &mut HostState, o
     }
     state.job = None;
     write_state(machine, state);
+    result
 }
 
 fn write_state(machine: &Machine, state: &HostState) {

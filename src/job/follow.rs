@@ -10,6 +10,7 @@ use crate::decide::escape::Harmless;
 use crate::decide::record::JobResult;
 use crate::decide::value::JobId;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Where the log goes: `attach` asked for it, a deploy gets it beside.
@@ -22,8 +23,16 @@ pub enum Stream {
 /// How long a caller may take to make room for one packet.
 const STALL: Duration = Duration::from_secs(60);
 
+/// The verdict as the job itself knows it: where the disk takes no result, whoever asked hears it all the same.
+pub type Spoken = OnceLock<JobResult>;
+
 /// Follows a job to its end, or until the caller is gone. Gives the channel back.
 pub fn follow(store: &Store, job: &JobId, channel: OwnedFd, stream: Stream) -> OwnedFd {
+    follow_own(store, job, channel, stream, &Spoken::new())
+}
+
+/// The same for the job's own caller.
+pub fn follow_own(store: &Store, job: &JobId, channel: OwnedFd, stream: Stream, spoken: &Spoken) -> OwnedFd {
     let directory = store.job_dir(job);
     let watch = Watch::new(&directory);
     let mut log = Reader::new(&directory.join("log"));
@@ -33,7 +42,7 @@ pub fn follow(store: &Store, job: &JobId, channel: OwnedFd, stream: Stream) -> O
     let _ = limit_sending(&channel, STALL);
     loop {
         // Looked at before the log: what was written before the result is then in the log.
-        let result = store.result(job).ok().flatten();
+        let result = store.result(job).ok().flatten().or_else(|| spoken.get().cloned());
         loop {
             let new = log.read(&mut buffer);
             if new.is_empty() {

@@ -36,7 +36,7 @@ pub fn recover(machine: &mut Machine) -> Result<Restart, StoreError> {
     machine.store.set_reserve(Reserve::Spend);
     let mut begun = Begun::resume(job, record.clone());
     let outcome = outcome(machine, &mut begun, &mut state, &record);
-    finish(machine, &mut begun, &mut state, &outcome);
+    drop(finish(machine, &mut begun, &mut state, &outcome));
     machine.store.set_reserve(Reserve::Keep);
     Ok(restart_if_configured(machine, &begun))
 }

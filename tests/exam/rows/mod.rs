@@ -76,6 +76,21 @@ fn fire(bench: &Bench) -> String {
     "the old system was activated".to_owned()
 }
 
+/// Recovery does not start any more: what comes back does so without nixgate.
+fn without_recovery(bench: &Bench) {
+    bench.host.root(
+        "mkdir -p /run/systemd/system/nixgate-recover.service.d; \
+         printf '[Unit]\\nConditionPathExists=/nonexistent\\n' >/run/systemd/system/nixgate-recover.service.d/none.conf; \
+         systemctl daemon-reload",
+    );
+}
+
+fn with_recovery_again(bench: &Bench) {
+    bench.host.root(
+        "rm -r /run/systemd/system/nixgate-recover.service.d; systemctl daemon-reload; systemctl start nixgate-recover.service",
+    );
+}
+
 /// The job lives, and cannot use sudo: nothing but the timer leads back.
 #[track_caller]
 fn timer_alone(bench: &mut Bench, fault: &str) -> String {

@@ -1,6 +1,7 @@
 use crate::bench::{Bench, Kind};
 use crate::host::LIMIT;
 use crate::process::kill_all;
+use crate::rows::{with_recovery_again, without_recovery};
 use crate::table::Written;
 
 pub const ROW: Written = Written {
@@ -12,7 +13,7 @@ pub const ROW: Written = Written {
 
 fn scenario(bench: &mut Bench) -> String {
     let before = bench.facts();
-    bench.host.root("systemctl mask --runtime nixgate-recover.service");
+    without_recovery(bench);
     let client = bench.in_activation(&[]);
     let job = kill_all(&bench.host, &["nixgate-job"]);
     bench.host.root("systemd-run --quiet --collect --unit=hold flock /run/nixos/switch-to-configuration.lock sleep 600");
@@ -22,8 +23,7 @@ fn scenario(bench: &mut Bench) -> String {
     bench.host.root("systemctl stop hold.service");
     bench.host.await_root(&format!("[ $(readlink -f /run/current-system) = {} ]", before.triple.running), LIMIT);
     drop(client.kill());
-    bench.host.root("systemctl unmask --runtime nixgate-recover.service");
     bench.host.await_root("! systemctl is-active --quiet nixgate-revert.service", LIMIT);
-    bench.host.root("systemctl start nixgate-recover.service");
+    with_recovery_again(bench);
     format!("{job}; busy three times; {}", bench.ends(&before, "reverted"))
 }

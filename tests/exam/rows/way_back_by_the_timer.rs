@@ -1,6 +1,7 @@
 use crate::bench::{Bench, Kind};
 use crate::host::LIMIT;
 use crate::process::kill_all;
+use crate::rows::{with_recovery_again, without_recovery};
 use crate::table::Written;
 
 pub const ROW: Written = Written {
@@ -12,7 +13,7 @@ pub const ROW: Written = Written {
 
 fn scenario(bench: &mut Bench) -> String {
     let before = bench.facts();
-    bench.host.root("systemctl mask --runtime nixgate-recover.service");
+    without_recovery(bench);
     bench.commit(&["kill-sshd", "wait"]);
     let client = bench.start("switch");
     client.await_text("activating the configuration", LIMIT);
@@ -21,6 +22,6 @@ fn scenario(bench: &mut Bench) -> String {
     bench.host.await_root("! systemctl is-active --quiet ssh.service", LIMIT);
     bench.host.await_root(&format!("[ $(readlink -f /run/current-system) = {} ] && systemctl is-active --quiet ssh.service", before.triple.running), LIMIT);
     drop(client.kill());
-    bench.host.root("systemctl unmask --runtime nixgate-recover.service && systemctl start nixgate-recover.service");
+    with_recovery_again(bench);
     format!("{job}; sshd stopped and back; {}", bench.ends(&before, "reverted"))
 }
