@@ -74,8 +74,9 @@ fn start(shell: &[&str], place: &Place, inputs: &[(&str, &str)]) -> Child {
     // GitHub: `sh -e {0}`.
     assert_eq!(step["shell"], "sh");
     let script = place.write("step.sh", step["run"].as_str().unwrap());
-    let mut command = Command::new(shell[0]);
-    command.args(&shell[1..]).arg("-e").arg(script).env_clear();
+    // A shell cannot trap what was ignored when it began, as under nohup.
+    let mut command = Command::new("/usr/bin/env");
+    command.arg("--default-signal=HUP,INT,TERM").args(shell).arg("-e").arg(script).env_clear();
     let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", place.path("bin").display());
     command.env("PATH", path).env("HOME", place.root()).env("GITHUB_ACTION_PATH", ROOT);
     command.env("RUNNER_TEMP", place.path("tmp")).env("TMPDIR", place.path("tmp"));

@@ -80,8 +80,9 @@ impl Told {
 
 /// The script in a shell, with nothing in its environment but what it needs.
 pub fn deploy(shell: &[&str], place: &Place, args: &[&str]) -> Command {
-    let mut command = Command::new(shell[0]);
-    command.args(&shell[1..]).arg(SCRIPT).args(args);
+    // A shell cannot trap what was ignored when it began, as under nohup.
+    let mut command = Command::new("/usr/bin/env");
+    command.arg("--default-signal=HUP,INT,TERM").args(shell).arg(SCRIPT).args(args);
     let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", place.path("bin").display());
     command.env_clear().env("PATH", path).env("HOME", place.root()).env("TMPDIR", place.path("tmp"));
     command.stdin(Stdio::null());
