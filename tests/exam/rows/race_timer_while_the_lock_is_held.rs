@@ -15,8 +15,9 @@ fn scenario(bench: &mut Bench) -> String {
     let before = bench.facts();
     without_recovery(bench);
     let client = bench.in_activation(&[]);
-    let job = kill_all(&bench.host, &["nixgate-job"]);
+    // It waits for the lock, which the activation still has, and is next.
     bench.host.root("systemd-run --quiet --collect --unit=hold flock /run/nixos/switch-to-configuration.lock sleep 600");
+    let job = kill_all(&bench.host, &["nixgate-job"]);
     bench.host.root("systemctl start --no-block nixgate-revert.service");
     bench.host.await_root("[ $(systemctl show --property=NRestarts --value nixgate-revert.service) -ge 3 ]", LIMIT);
     assert_ne!(bench.host.triple().running, before.triple.running);
