@@ -55,12 +55,12 @@ impl Store {
         Ok(ends)
     }
 
-    /// The head at which a job ended, if that is among the last events: who died after it had said so need not say it
-    /// twice.
-    pub fn audit_end_of(&self, job: &JobId) -> Option<Head> {
+    /// The head at which a job ended with this code, if that is among the last events: who died after it had said so need
+    /// not say it twice.
+    pub fn audit_end_of(&self, job: &JobId, code: &str) -> Option<Head> {
         let mut file = File::open(current(&self.path("audit"))).ok()?;
         let tail = read_tail(&mut file).ok()?;
-        chain::end_of(&String::from_utf8_lossy(&tail), job.as_str())
+        chain::end_of(&String::from_utf8_lossy(&tail), job.as_str(), code)
     }
 
     /// Appends one event.

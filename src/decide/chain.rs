@@ -130,15 +130,17 @@ pub fn ends(text: &str) -> Option<Vec<Head>> {
     Some(ends)
 }
 
-/// The head at which this job ended, where that is in these lines.
-pub fn end_of(text: &str, job: &str) -> Option<Head> {
-    text.lines().rev().find_map(|line| {
+/// The head at which this job ended with this code, where that is in these lines. Another code is another answer, and
+/// the last end in the log is the one that is given.
+pub fn end_of(text: &str, job: &str, code: &str) -> Option<Head> {
+    let ended = text.lines().rev().find_map(|line| {
         let value: serde_json::Value = serde_json::from_str(line).ok()?;
         let is = |key: &str, what: &str| value.get(key).and_then(serde_json::Value::as_str) == Some(what);
-        let head =
-            || Some(Head { seq: value.get("seq")?.as_u64()?, hash: value.get("hash")?.as_str()?.into() });
-        if is("event", ENDED) && is("job", job) { head() } else { None }
-    })
+        (is("event", ENDED) && is("job", job)).then_some(value)
+    })?;
+    let same = ended.get("detail")?.get("code")?.as_str()? == code;
+    let head = Head { seq: ended.get("seq")?.as_u64()?, hash: ended.get("hash")?.as_str()?.into() };
+    same.then_some(head)
 }
 
 /// The head of a chain by its last whole line alone, which has to fit its own hash. Nothing yet: the start.
@@ -273,19 +275,20 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_job_is_found_by_its_name() {
+    fn the_end_of_a_job_is_found_by_its_name_and_is_the_same_only_with_its_code() {
         let event = |event, job: &str| Event {
             time: "t".into(),
             boot: "b".into(),
             job: Some(job.to_owned()),
             event,
             identity: None,
-            detail: serde_json::Map::new(),
+            detail: serde_json::Map::from_iter([("code".to_owned(), "21".into())]),
         };
         let (first, head) = append(&Head::start(), &event(ENDED, "1-a")).unwrap();
         let (second, _) = append(&head, &event("accepted", "2-b")).unwrap();
         let text = first + &second;
-        assert_eq!(end_of(&text, "1-a"), Some(head));
-        assert_eq!(end_of(&text, "2-b"), None);
+        assert_eq!(end_of(&text, "1-a", "21"), Some(head));
+        assert_eq!(end_of(&text, "1-a", "20"), None);
+        assert_eq!(end_of(&text, "2-b", "21"), None);
     }
 }

@@ -187,7 +187,7 @@ pub fn finish(
     if let (Code::Cancelled, Some(who)) = (outcome.code, &machine.inbox.cancelled) {
         detail.push(("cancelled-by", who.clone()));
     }
-    let known = machine.store.audit_end_of(begun.job());
+    let known = machine.store.audit_end_of(begun.job(), &outcome.code.number().to_string());
     let head = match known.map_or_else(|| begun.audit(&machine.store, ENDED, &detail), Ok) {
         Ok(head) => head,
         Err(error) => {
