@@ -172,7 +172,7 @@ impl Store {
         if torn.is_empty() {
             return Ok(());
         }
-        let aside = self.path(&format!("audit/torn-{}", clock::wall_seconds()));
+        let aside = self.path(&format!("audit/torn-{}-{whole}", clock::wall_seconds()));
         replace(&aside, torn).map_err(io_at(&aside))?;
         file.set_len(length - torn.len() as u64).and_then(|()| file.sync_all()).map_err(io_at(path))
     }
@@ -291,10 +291,18 @@ mod tests {
         let scratch = Scratch::new("torn");
         let store = scratch.store();
         store.audit(&event(1)).unwrap();
-        let mut file = OpenOptions::new().append(true).open(current(&scratch.0.join("audit"))).unwrap();
-        file.write_all(b"{\"v\":1,\"seq").unwrap();
-        store.audit(&event(1)).unwrap();
+        let tear = || {
+            let log = current(&scratch.0.join("audit"));
+            let mut file = OpenOptions::new().append(true).open(log).unwrap();
+            file.write_all(b"{\"v\":1,\"seq").unwrap();
+            store.audit(&event(1)).unwrap();
+        };
+        tear();
         assert!(matches!(verify(&scratch.text()), Chain::Whole(Head { seq: 2, .. })));
+        tear();
+        let aside = fs::read_dir(scratch.0.join("audit")).unwrap().flatten();
+        let aside = aside.filter(|entry| entry.file_name().to_string_lossy().starts_with("torn-"));
+        assert_eq!(aside.count(), 2, "each is kept, also of the same second");
     }
 
     #[test]
