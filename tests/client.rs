@@ -601,14 +601,14 @@ fn children(of: u32, name: &str) -> Vec<nix::unistd::Pid> {
     ours.filter_map(|pid| pid.parse().ok()).map(nix::unistd::Pid::from_raw).collect()
 }
 
-/// Verb, fault of the commit, how long it takes at most, and the code: `None` where it depends on what was before.
+/// Verb, fault of the commit, how many lines it tells at least, and the code: `None` where it depends on what was before.
 const SCENES: [(&str, Option<&str>, usize, Option<i32>); 6] = [
-    ("switch", None, 4500, Some(0)),
-    ("switch", Some("exit-2"), 5000, Some(20)),
-    ("switch", Some("health-bad"), 5500, Some(21)),
-    ("test", None, 5500, Some(0)), // has to be confirmed
-    ("fetch", None, 2500, Some(0)),
-    ("rollback", None, 3000, None),
+    ("switch", None, 36, Some(0)),
+    ("switch", Some("exit-2"), 28, Some(20)),
+    ("switch", Some("health-bad"), 36, Some(21)),
+    ("test", None, 36, Some(0)), // has to be confirmed
+    ("fetch", None, 10, Some(0)),
+    ("rollback", None, 24, None),
 ];
 
 /// `NIXGATE_CUTS` cuts (12), of `NIXGATE_SEED`.
@@ -634,8 +634,8 @@ fn whatever_is_cut_the_answer_is_that_of_the_job() {
             let table = format!("[[access]]\nname = \"ci\"\nkey = \"{key}\"\nverbs = [{verbs}]\n\n[[check]]");
             bench.host.config_edit_only("[[check]]", &table);
         }
-        let (verb, fault, span, code) = SCENES[chance.below(SCENES.len())];
-        let moment = Duration::from_millis(chance.below(span) as u64);
+        let (verb, fault, lines, code) = SCENES[chance.below(SCENES.len())];
+        let (line, then) = (chance.below(lines), Duration::from_millis(chance.below(300) as u64));
         let shell = SHELLS[chance.below(SHELLS.len())];
         let cut = match chance.below(8) {
             0..=2 => Cut::Server,
@@ -653,15 +653,18 @@ fn whatever_is_cut_the_answer_is_that_of_the_job() {
             .unwrap();
         let script = child.id();
         let answer = std::thread::scope(|scope| {
-            let answer = scope.spawn(|| ended(child));
-            std::thread::sleep(moment); // at random: that is the test
+            let (told, lines) = std::sync::mpsc::channel();
+            let answer = scope.spawn(|| ended(child, told));
+            // So many lines, or all that it tells.
+            (0..line).map_while(|_| lines.recv().ok()).for_each(drop);
+            std::thread::sleep(then); // at random: that is the test
             cut.make(&bench, script);
             answer.join().unwrap()
         });
         let jobs = bench.jobs_since(before, &answer);
         let took = since.elapsed().as_millis();
         let what = format!(
-            "cut {n}: {verb} {fault:?} {shell:?} {cut:?} at {moment:?}, {took} ms: {} {jobs:?}",
+            "cut {n}: {verb} {fault:?} {shell:?} {cut:?} {then:?} behind line {line}, {took} ms: {} {jobs:?}",
             answer.code
         );
         eprintln!("{what}");
@@ -689,8 +692,8 @@ fn whatever_is_cut_the_answer_is_that_of_the_job() {
     assert_eq!(fs::read_dir(bench.place.path("tmp")).unwrap().count(), 0, "no file is left behind");
 }
 
-/// Awaits a client, but not for ever.
-fn ended(mut child: Child) -> Told {
+/// Awaits a client, but not for ever, and tells of each line as it comes.
+fn ended(mut child: Child, told: std::sync::mpsc::Sender<()>) -> Told {
     let (done, watched) = std::sync::mpsc::channel::<()>();
     let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
     let watchman = std::thread::spawn(move || {
@@ -698,14 +701,18 @@ fn ended(mut child: Child) -> Told {
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
         }
     });
-    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let (mut out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let read = std::thread::spawn(move || {
         let mut text = Vec::new();
         std::io::Read::read_to_end(&mut out, &mut text).unwrap();
         text
     });
     let mut stderr = Vec::new();
-    std::io::Read::read_to_end(&mut err, &mut stderr).unwrap();
+    let mut err = std::io::BufReader::new(err);
+    while std::io::BufRead::read_until(&mut err, b'\n', &mut stderr).unwrap() > 0 {
+        let _ = told.send(()); // who listens for fewer lines has gone
+    }
+    drop(told);
     let stdout = read.join().unwrap();
     let status = child.wait().unwrap();
     drop(done);
