@@ -36,7 +36,7 @@ use crate::decide::request::Request;
 use crate::decide::state::State;
 use answers::Word;
 use caller::{Asked, hear, permit};
-use deploy::Restart;
+use deploy::{End, Finished, Restart};
 use queue::{Behind, behind};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -55,7 +55,9 @@ pub fn serve(platform: Platform) -> ExitCode {
     kernel::outlast_signals();
     let Ok(channel) = std::io::stdin().as_fd().try_clone_to_owned() else { return Code::Internal.into() };
     let (channel, stop) = match answer(platform, channel) {
-        Ok(()) => return ExitCode::SUCCESS,
+        Ok(End::OnDisk) => return ExitCode::SUCCESS,
+        // The unit fails, which starts recovery.
+        Ok(End::Owed) => return Code::NotWritable.into(),
         Err(refusal) => refusal,
     };
     let _ = send(&channel, &Packet::Err(format!("nixgate: {stop}\n").as_bytes()).render());
@@ -92,7 +94,7 @@ fn said_in_log(stop: &Stop) -> ExitCode {
 }
 
 /// A refusal goes back with the channel that it is said on.
-type Answered = Result<(), (OwnedFd, Stop)>;
+type Answered = Result<End, (OwnedFd, Stop)>;
 
 fn answer(platform: Platform, channel: OwnedFd) -> Answered {
     let asked = match hear(&channel) {
@@ -120,7 +122,7 @@ fn answer(platform: Platform, channel: OwnedFd) -> Answered {
             let told = answers::tell(&machine.store, Word::Cancel, job, &identity, asked.pid);
             reply(channel, told.map(|text| (String::new(), format!("nixgate: {text}\n"))))
         }
-        Request::Attach(job) => answers::attach(&machine.store, channel, job, &identity).map(drop),
+        Request::Attach(job) => answers::attach(&machine.store, channel, job, &identity).map(|_| End::OnDisk),
         _ => match Plan::of(authorized, &machine.config) {
             Some(plan) => work(machine, channel, &asked, &plan),
             None => reply(channel, Ok((String::new(), String::new()))),
@@ -159,7 +161,7 @@ fn reply(channel: OwnedFd, said: Result<(String, String), Stop>) -> Answered {
         let _ = send(&channel, &Packet::Err(err.as_bytes()).render());
     }
     let _ = send(&channel, &Packet::Exit(Code::Done.number()).render());
-    Ok(())
+    Ok(End::OnDisk)
 }
 
 /// A deploy has the lock, or comes behind whoever has it.
@@ -172,13 +174,13 @@ fn work(machine: Machine, channel: OwnedFd, asked: &Asked, plan: &Plan) -> Answe
     match turn {
         Ok(Behind::Same(job)) => {
             drop(follow::follow(&machine.store, &job, channel, follow::Stream::Err));
-            Ok(())
+            Ok(End::OnDisk)
         }
         Ok(Behind::Turn(lock, waited)) => match judged_anew(machine.platform, asked, waited) {
             Ok((machine, plan)) => deploy(machine, channel, &plan, lock),
             Err(stop) => Err((channel, stop)),
         },
-        Ok(Behind::Left) => Ok(()),
+        Ok(Behind::Left) => Ok(End::OnDisk),
         Err(stop) => Err((channel, stop)),
     }
 }
@@ -218,7 +220,8 @@ fn deploy(mut machine: Machine, channel: OwnedFd, plan: &Plan, lock: Lock) -> An
         outcome.result,
         outcome.code.number()
     ));
-    let _ = spoken.set(deploy::finish(&mut machine, &mut begun, &mut state, &outcome));
+    let Finished { result, end } = deploy::finish(&mut machine, &mut begun, &mut state, &outcome);
+    let _ = spoken.set(result);
     if begun.state() == State::NeedsOperator {
         // The caller is told first, but a slow one does not keep a broken host from its restart; and nobody
         // begins anything before it.
@@ -227,7 +230,7 @@ fn deploy(mut machine: Machine, channel: OwnedFd, plan: &Plan, lock: Lock) -> An
     }
     drop::<Lock>(lock);
     let _ = follower.join();
-    Ok(())
+    Ok(end)
 }
 
 /// What a dead job left comes before anything new.

@@ -55,7 +55,7 @@ pub fn attach(
     };
     match job {
         Some(job) if has_no_end(store, &job) => {
-            let why = "nobody could write how that job ended; `status` says where the host stands";
+            let why = "that job has ended, and how is not written yet; `status` says where the host stands";
             Err((channel, Stop::new(Code::Internal, why)))
         }
         Some(job) => Ok(follow(store, &job, channel, Stream::Out)),
@@ -66,11 +66,13 @@ pub fn attach(
     }
 }
 
-/// Whether nobody is at work who could still say how it ended: looked at again once nobody has the lock.
+/// Whether nobody is at work who could still say how it ended: looked at again once nobody has the lock. Whoever died
+/// before the end is waited for: recovery comes at once. Where the disk took no end, nobody knows when it will.
 fn has_no_end(store: &Store, job: &JobId) -> bool {
     let is_silent = || matches!(store.result(job), Ok(None));
-    let in_progress = matches!(current(store), Ok(Some((now, _))) if now == *job);
-    is_silent() && !in_progress && matches!(store.lock(), Ok(Some(_))) && is_silent()
+    let goes_on =
+        matches!(current(store), Ok(Some((now, record))) if now == *job && !record.state.has_ended());
+    is_silent() && !goes_on && matches!(store.lock(), Ok(Some(_))) && is_silent()
 }
 
 /// Which word is left for a job, and by whom.
@@ -107,7 +109,7 @@ pub fn tell(
     };
     if word == Word::Confirm {
         confirmable(&record, peer_pid)?;
-    } else if matches!(record.state, State::Committing | State::Reverting) {
+    } else if matches!(record.state, State::Committing | State::Reverting) || record.state.has_ended() {
         return Err(Stop::new(Code::Busy, format_args!("too late to cancel: job {job} is {}", record.state)));
     }
     store.tell_job(&job, name, &identity.name).map_err(|e| Stop::new(Code::NotWritable, e))?;

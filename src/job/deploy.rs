@@ -11,7 +11,7 @@ use crate::act::process::OnCancel;
 use crate::act::reserve::Reserve;
 use crate::act::system::{is_of, reboot_reasons};
 use crate::decide::answer::Code;
-use crate::decide::chain::ENDED;
+use crate::decide::chain::{ENDED, Head};
 use crate::decide::config::WhenRevertFails;
 use crate::decide::outcome::{Outcome, Reachability, Stop};
 use crate::decide::plan::{Candidate, Goal, Plan};
@@ -171,14 +171,31 @@ fn refused(stop: Stop) -> Outcome {
     Outcome::failed(State::Refused, stop.code, stop.why)
 }
 
+/// How a job ended, for whoever hears it from the job itself.
+#[derive(Debug)]
+pub struct Finished {
+    pub result: JobResult,
+    pub end: End,
+}
+
+/// Whether everybody else finds it too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// In the audit log and in the job's directory.
+    OnDisk,
+    /// A write failed. The state names the job, and recovery owes it its end.
+    Owed,
+}
+
 /// The end of a job: record, state, audit, and then the result, which is what followers wait for. The state names the
-/// job until all of that is on disk, so recovery finds one that died before, and says the same again.
+/// job until all of that is on disk, so recovery finds one that died before, or whose disk took no more, and says the
+/// same again.
 pub fn finish(
     machine: &mut Machine,
     begun: &mut Begun,
     state: &mut HostState,
     outcome: &Outcome,
-) -> JobResult {
+) -> Finished {
     // A revert has said why it began.
     let said = begun.record().failure.as_ref().map(|failure| failure.why.clone());
     begun.enter_if_possible(&machine.store, outcome.state, outcome.failure());
@@ -188,13 +205,11 @@ pub fn finish(
         detail.push(("cancelled-by", who.clone()));
     }
     let known = machine.store.audit_end_of(begun.job(), &outcome.code.number().to_string());
-    let head = match known.map_or_else(|| begun.audit(&machine.store, ENDED, &detail), Ok) {
-        Ok(head) => head,
-        Err(error) => {
-            machine.log.line(format_args!("{error}"));
-            crate::decide::chain::Head::start()
-        }
-    };
+    let audited = known.map_or_else(|| begun.audit(&machine.store, ENDED, &detail), Ok);
+    let head = audited.as_ref().map_or_else(|_| Head::start(), Head::clone);
+    if let Err(error) = &audited {
+        machine.log.line(format_args!("{error}"));
+    }
     let reboot = wants_restart(begun, outcome);
     let running = machine.running_specialisation();
     let name = running.as_ref().map(|running| running.name.as_str());
@@ -203,12 +218,16 @@ pub fn finish(
         machine.log.line(why);
     }
     let result = JobResult { v: VERSION, code: outcome.code.number(), line };
-    if let Err(error) = machine.store.write_result(begun.job(), &result) {
+    let written = machine.store.write_result(begun.job(), &result);
+    if let Err(error) = &written {
         machine.log.line(format_args!("{error}"));
+    }
+    if audited.is_err() || written.is_err() {
+        return Finished { result, end: End::Owed };
     }
     state.job = None;
     write_state(machine, state);
-    result
+    Finished { result, end: End::OnDisk }
 }
 
 fn write_state(machine: &Machine, state: &HostState) {

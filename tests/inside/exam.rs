@@ -32,18 +32,25 @@ pub fn main(words: &[String]) -> ExitCode {
     assert!(without.is_empty(), "states without a row: {without:?}");
     let whole = std::env::var("INSIDE").is_ok_and(|value| value == "all");
     let swept =
-        in_parallel(&sweep::chosen(whole), |(scenario, errors)| sweep::cases(scenario, &template, errors));
+        in_parallel(&sweep::chosen(whole), |(scenario, which)| sweep::cases(scenario, &template, *which));
     all.extend(swept.into_iter().flatten());
     all.extend(damage::cases());
     let lost = in_parallel(&disk::chosen(whole), |scenario| disk::cases(scenario, &template));
     all.extend(lost.into_iter().flatten());
+    let made = all.len();
     let cases: Vec<Case> = all.into_iter().filter(|case| chosen(&case.to_string())).collect();
+    eprintln!("{} of {made} rows, made in {} s", cases.len(), began.elapsed().as_secs());
+    let done = AtomicUsize::new(0);
     let results = in_parallel(&cases, |case| {
         let result = catch_unwind(AssertUnwindSafe(|| product::run(case, &template)));
         let result =
             result.unwrap_or_else(|why| Err(why.downcast_ref::<String>().cloned().unwrap_or_default()));
         if let Err(why) = &result {
             eprintln!("{case}: FAILED: {why}");
+        }
+        let done = 1 + done.fetch_add(1, Ordering::Relaxed);
+        if done.is_multiple_of(500) {
+            eprintln!("{done} of {} rows, {} s", cases.len(), began.elapsed().as_secs());
         }
         result
     });

@@ -9,19 +9,53 @@ use crate::wire::Call;
 use std::collections::BTreeMap;
 
 /// What a full, broken or busy host answers.
-pub const ERRORS: [&str; 4] = ["ENOSPC", "EIO", "EMFILE", "EINTR"];
+const ERRORS: [&str; 4] = ["ENOSPC", "EIO", "EMFILE", "EINTR"];
 
 /// Every call that changes a file or its durability, opens one or asks about one. Not read and getdents64: how many there
 /// are of them depends on the processes that are looked at meanwhile.
-pub const CALLS: &str = "openat,write,fsync,fdatasync,rename,ftruncate,fallocate,mkdir,unlink,unlinkat,flock,lseek,statx,newfstatat,fstat,sync";
-/// Those of them that CI lets fail.
-const IN_CI: [&str; 7] = ["write", "fsync", "fdatasync", "rename", "ftruncate", "mkdir", "statx"];
+const CALLS: &str = "openat,write,fsync,fdatasync,rename,ftruncate,fallocate,mkdir,unlink,unlinkat,flock,lseek,statx,newfstatat,fstat,sync";
+/// Those of them that CI lets fail, and how. The reserve makes good for ENOSPC; what ends with an EIO is left to recovery.
+const IN_CI: [(&str, &[&str]); 7] = [
+    ("write", &["ENOSPC"]),
+    ("fsync", &["ENOSPC"]),
+    ("fdatasync", &["ENOSPC", "EIO"]),
+    ("rename", &["ENOSPC", "EIO"]),
+    ("ftruncate", &["ENOSPC"]),
+    ("mkdir", &["ENOSPC"]),
+    ("statx", &["ENOSPC"]),
+];
 
-/// A call: its name, and which of that name in the thread it is.
+/// Which calls fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Each with each errno.
+    All,
+    InCi,
+}
+
+impl Which {
+    fn errors(self, call: &str) -> &'static [&'static str] {
+        match self {
+            Self::All => &ERRORS,
+            Self::InCi => IN_CI.iter().find(|(name, _)| *name == call).map_or(&[], |(_, errors)| errors),
+        }
+    }
+}
+
+/// A call: its name, which of that name in the thread it is, and which of those that are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     pub call: String,
     pub number: usize,
+    ours: usize,
+}
+
+impl Place {
+    /// Where the same call was in another run: how many there are before it depends on the processes that the worker
+    /// looks at. `None`: it was not made.
+    pub fn again(&self, trace: &str) -> Option<Self> {
+        places(trace).into_iter().find(|place| place.call == self.call && place.ours == self.ours)
+    }
 }
 
 /// What belongs to the state: not the source's repository, nor what Nix keeps.
@@ -30,9 +64,12 @@ fn is_ours(line: &str) -> bool {
     ["state", "jobs", "audit", "lock", "reserve"].iter().any(|name| below(name))
 }
 
-pub fn cases(scenario: &Scenario, template: &Bench, errors: &[&'static str]) -> Vec<Case> {
-    let mut places = places(scenario, template);
-    places.retain(|place| errors == ERRORS || IN_CI.contains(&place.call.as_str()));
+/// Whether one of those calls was made to fail.
+pub fn was_met(trace: &str) -> bool {
+    trace.lines().any(|line| line.ends_with("(INJECTED)") && is_ours(line))
+}
+
+pub fn cases(scenario: &Scenario, template: &Bench, which: Which) -> Vec<Case> {
     let case = |place: &Place, error: &'static str| Case {
         scenario: *scenario,
         state: "each".to_owned(),
@@ -40,35 +77,41 @@ pub fn cases(scenario: &Scenario, template: &Bench, errors: &[&'static str]) -> 
         inject: Inject::Errno(place.clone(), error),
         expected: vec!["none", "refused", "reverted", scenario.result],
     };
-    places
-        .iter()
-        .flat_map(|place| errors.iter().map(|error| case(place, error)).collect::<Vec<_>>())
-        .collect()
+    let places = places(&traced(scenario, template));
+    let all =
+        places.iter().flat_map(|place| which.errors(&place.call).iter().map(move |error| (place, error)));
+    all.map(|(place, error)| case(place, error)).collect()
 }
 
-fn places(scenario: &Scenario, template: &Bench) -> Vec<Place> {
+fn traced(scenario: &Scenario, template: &Bench) -> String {
     let (bench, _) = scenario.stage(template);
     bench.plan(&scenario.hooks());
     let trace = ["-y".to_owned(), "-e".to_owned(), format!("trace={CALLS}")];
     scenario.work(&bench, &trace);
     bench.call(&Call::AwaitStop);
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let trace = bench.read("trace");
+    assert!(places(&trace).len() > 50, "a trace without a state: {trace}");
+    trace
+}
+
+fn places(trace: &str) -> Vec<Place> {
+    let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     let mut places = Vec::new();
-    for line in bench.read("trace").lines() {
+    for line in trace.lines() {
         let Some((call, _)) = line.split_once('(') else { continue };
-        let number = counts.entry(call.to_owned()).or_default();
+        let (number, ours) = counts.entry(call).or_default();
         *number += 1;
         // What found nothing to open needs no other error.
         if is_ours(line) && !line.contains("= -1 ENOENT") {
-            places.push(Place { call: call.to_owned(), number: *number });
+            *ours += 1;
+            places.push(Place { call: call.to_owned(), number: *number, ours: *ours });
         }
     }
-    assert!(places.len() > 50, "a trace without a state: {}", bench.read("trace"));
     places
 }
 
 /// In CI: what a deploy that works and one that does not would meet on a full or broken disk.
-pub fn chosen(all: bool) -> Vec<(Scenario, &'static [&'static str])> {
+pub fn chosen(all: bool) -> Vec<(Scenario, Which)> {
     let named = |names: &[&str]| -> Vec<Scenario> {
         SCENARIOS.into_iter().filter(|scenario| names.contains(&scenario.name)).collect()
     };
@@ -82,7 +125,7 @@ pub fn chosen(all: bool) -> Vec<(Scenario, &'static [&'static str])> {
             "recovery of a trial",
             "recovery of a loader",
         ];
-        return named(&names).into_iter().map(|scenario| (scenario, &ERRORS[..])).collect();
+        return named(&names).into_iter().map(|scenario| (scenario, Which::All)).collect();
     }
-    named(&["switch"]).into_iter().map(|scenario| (scenario, &ERRORS[..1])).collect()
+    named(&["switch"]).into_iter().map(|scenario| (scenario, Which::InCi)).collect()
 }
