@@ -6,10 +6,11 @@
 //! pointers are those of that moment. Root's pointers are not part of it: the job calls sync(2) behind each of them.
 
 use crate::bench::Bench;
-use crate::product::{Case, Inject};
+use crate::product::{Case, Inject, row};
 use crate::scenario::{SCENARIOS, Scenario};
-use crate::verdict::{Before, judge};
+use crate::verdict::{Before, audit, judge};
 use crate::wire::{Act, At, Call, Hook, When};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::chown;
@@ -61,6 +62,22 @@ struct Disk {
     directories: BTreeSet<String>,
     names: BTreeMap<String, usize>,
     contents: Vec<Vec<u8>>,
+}
+
+impl Image {
+    /// How many whole lines.
+    fn lines(&self, name: &str) -> usize {
+        self.files.get(name).map_or(0, |text| text.iter().filter(|byte| **byte == b'\n').count())
+    }
+    /// What each record says.
+    fn states<'i>(&'i self) -> Vec<(&'i str, String)> {
+        let records = self.files.iter().filter(|(name, _)| name.ends_with("/record"));
+        let state = |(name, text): (&'i String, &'i Vec<u8>)| {
+            let record: Value = serde_json::from_slice(text).ok()?;
+            Some((name.as_str(), record["state"].as_str()?.to_owned()))
+        };
+        records.filter_map(state).collect()
+    }
 }
 
 impl Disk {
@@ -302,6 +319,7 @@ pub fn chosen(all: bool) -> Vec<Scenario> {
 pub fn cases(scenario: &Scenario, template: &Bench) -> Vec<Case> {
     let (bench, _) = scenario.stage(template);
     bench.plan(&scenario.hooks());
+    let known = audit(&bench).len();
     let mut model = Model::of(&bench);
     let calls = "trace=openat,write,rename,fsync,fdatasync,ftruncate,unlink,mkdir,sync";
     let trace = ["-y", "-xx", "-s", "1000000", "-ttt", "-e", calls].map(str::to_owned);
@@ -333,8 +351,31 @@ pub fn cases(scenario: &Scenario, template: &Bench) -> Vec<Case> {
             });
         }
     }
-    assert!(cases.len() > 100, "a worker that writes nothing");
+    assert_eq!(
+        model.seen.image(),
+        Model::of(&bench).seen.image(),
+        "{}: the model lost its way",
+        scenario.name
+    );
+    covers(scenario, &audit(&bench), known, &seen.into_iter().map(|(_, image)| image).collect::<Vec<_>>());
     cases
+}
+
+/// Each event that the worker wrote is the last one of a log that a loss left, and each state is that of a record. Both
+/// are asked of the files that it left, not of the trace.
+fn covers(scenario: &Scenario, events: &[Value], known: usize, images: &[Image]) {
+    let ends: BTreeSet<usize> = images.iter().map(|image| image.lines("audit/log.jsonl")).collect();
+    let says: BTreeSet<(&str, String)> = images.iter().flat_map(Image::states).collect();
+    assert!(events.len() > known, "{}: a worker that writes nothing", scenario.name);
+    for (index, event) in events.iter().enumerate().skip(known) {
+        let name = event["event"].as_str().unwrap();
+        assert!(ends.contains(&(index + 1)), "{}: no loss behind event {name}", scenario.name);
+        if row(name).is_some() {
+            let record = format!("jobs/{}/record", event["job"].as_str().unwrap());
+            let is = says.contains(&(record.as_str(), name.to_owned()));
+            assert!(is, "{}: no loss behind state {name}", scenario.name);
+        }
+    }
 }
 
 /// `moment N After TIME`
