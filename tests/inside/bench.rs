@@ -5,16 +5,16 @@ use crate::pid1::{NIXGATE, POWER_CUT, REBOOT};
 use crate::standin::system;
 use crate::wire::{Call, Hook, Reply, call};
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nixgate::decide::privileged::SYSTEM;
 use sha2::{Digest, Sha256};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 /// How many commits the source has.
 pub const COMMITS: usize = 6;
@@ -67,6 +67,8 @@ fn tools(bin: &Path) {
     for name in ["sudo", "systemctl", "git", "nix", "nix-store", "nix-instantiate", "choom", "prlimit"] {
         symlink("inside", bin.join(name)).unwrap();
     }
+    // Without it each start of a program looks for its libraries in every directory.
+    let _ = fs::copy("/etc/ld.so.cache", bin.join("ld.so.cache"));
 }
 
 /// A host.
@@ -121,6 +123,7 @@ impl Bench {
             ("lib64", "usr/lib64"),
             ("bin", "usr/bin"),
             ("usr/sbin/sshd", "../bin/inside"),
+            ("etc/ld.so.cache", "/usr/bin/ld.so.cache"),
         ] {
             symlink(target, bench.root.join(name)).unwrap();
         }
@@ -168,20 +171,21 @@ impl Bench {
             let digest = Sha256::digest(format!("commit {}\0{raw}", raw.len()));
             let id: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
             self.write(&format!("srv/objects/{id}"), &raw);
-            let store = system(place);
+            // Nobody writes there, so all benches have the same.
+            let name = system(place).replace("/nix/store/", "../store/");
             for program in ["bin/switch-to-configuration", "activate", "init"] {
-                self.write(&format!("{store}/{program}"), "");
+                self.write(&format!("{name}/{program}"), "");
                 fs::set_permissions(
-                    self.path(&format!("{store}/{program}")),
+                    self.path(&format!("{name}/{program}")),
                     fs::Permissions::from_mode(0o755),
                 )
                 .unwrap();
             }
             self.write(
-                &format!("{store}/sw/bin/nixos-version"),
+                &format!("{name}/sw/bin/nixos-version"),
                 &format!("{{\"configurationRevision\":\"{id}\"}}\n"),
             );
-            self.write(&format!("{store}.drv"), "");
+            self.write(&format!("{name}.drv"), "");
             ids.push(id);
         }
         self.write("srv/commits", &(ids.join("\n") + "\n"));
@@ -191,7 +195,7 @@ impl Bench {
     pub fn copy(&self) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let root = self.root.with_file_name(format!("b{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
-        assert!(Command::new("cp").arg("-a").args([&self.root, &root]).status().unwrap().success());
+        copy(&self.root, &root);
         Self::at(root)
     }
 
@@ -221,19 +225,13 @@ impl Bench {
 
     /// Starts it from its boot default; recovery is on its way then.
     pub fn boot(&mut self) {
-        // It ends with whoever started it, however that ends.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--"]);
-        command.arg(self.root.with_file_name("pid1")).arg(&self.root).arg(self.root.with_file_name("bin"));
+        let mut command = Command::new(self.root.with_file_name("pid1"));
+        command.arg(&self.root);
         let log = fs::OpenOptions::new().append(true).create(true).open(self.root.join("pid1.log")).unwrap();
-        let _ = fs::remove_file(self.root.join(crate::wire::SOCKET));
-        self.pid1 = Some(command.stdin(Stdio::null()).stderr(log).spawn().unwrap());
-        // Its sockets are made before it listens for us.
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while call(&self.root, &Call::Units).is_none() {
-            assert!(Instant::now() < deadline, "it does not boot: {}", self.read("pid1.log"));
-            std::thread::yield_now();
-        }
+        let mut child = first_of_its_own(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log));
+        let is_up = child.stdout.take().unwrap().read_exact(&mut [0]);
+        self.pid1 = Some(child);
+        assert!(is_up.is_ok(), "it does not boot: {}", self.read("pid1.log"));
     }
 
     /// PID 1 is gone, or will be: how it ended.
@@ -277,6 +275,39 @@ impl Bench {
             generation,
             default: host::boot_default(&self.root),
         }
+    }
+}
+
+/// Starts a program as PID 1 of a new namespace. Only this thread's next child is meant, so the others may do the same.
+fn first_of_its_own(command: &mut Command) -> Child {
+    let ours = fs::File::open("/proc/thread-self/ns/pid").unwrap();
+    unshare(CloneFlags::CLONE_NEWPID).unwrap();
+    let child = command.spawn().unwrap();
+    setns(ours, CloneFlags::CLONE_NEWPID).unwrap();
+    child
+}
+
+/// With owners, modes and links. Times are not kept: nobody reads them.
+fn copy(from: &Path, to: &Path) {
+    let about = fs::symlink_metadata(from).unwrap();
+    let kind = about.file_type();
+    if kind.is_symlink() {
+        symlink(fs::read_link(from).unwrap(), to).unwrap();
+    } else if kind.is_char_device() {
+        mknod(to, SFlag::S_IFCHR, Mode::empty(), about.rdev()).unwrap();
+    } else if kind.is_dir() {
+        fs::create_dir(to).unwrap();
+        for entry in fs::read_dir(from).unwrap().flatten() {
+            copy(&entry.path(), &to.join(entry.file_name()));
+        }
+    } else if kind.is_file() {
+        fs::write(to, fs::read(from).unwrap()).unwrap();
+    } else {
+        return; // a socket of the boot before
+    }
+    lchown(to, Some(about.uid()), Some(about.gid())).unwrap();
+    if !kind.is_symlink() {
+        fs::set_permissions(to, about.permissions()).unwrap();
     }
 }
 

@@ -5,6 +5,8 @@ use crate::host::{self, Half, RUNNING, SERVICES};
 use crate::units::{Ended, Switching, Units};
 use crate::wire::{Account, Act, At, Call, Hook, LIMIT, OnFailure, Reply, SOCKET, When};
 use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen};
 use nix::sys::stat::Mode;
@@ -57,7 +59,7 @@ pub struct Pid1 {
     changed: Condvar,
 }
 
-/// The words: the bench's root, and the directory that is its `/usr/bin`.
+/// In a process namespace of its own. The word: the bench's root; beside it is what all benches share.
 pub fn main(root: &Path) -> ! {
     // A host whose PID 1 is broken is down.
     let print = std::panic::take_hook();
@@ -65,15 +67,18 @@ pub fn main(root: &Path) -> ! {
         print(why);
         exit(1)
     }));
-    let tools = std::env::args_os().nth(2).unwrap();
+    // It ends with whoever started it, however that ends.
+    set_pdeathsig(Signal::SIGKILL).unwrap();
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
     let bound = MsFlags::MS_BIND | MsFlags::MS_REC;
     for (from, to) in [
-        (Path::new(&tools), "usr/bin"),
-        (Path::new("/usr/lib"), "usr/lib"),
-        (Path::new("/usr/lib64"), "usr/lib64"),
+        (root.with_file_name("bin"), "usr/bin"),
+        (root.with_file_name("store"), "nix/store"),
+        ("/usr/lib".into(), "usr/lib"),
+        ("/usr/lib64".into(), "usr/lib64"),
     ] {
         if from.exists() {
-            mount(Some(from), &root.join(to), None::<&str>, bound, None::<&str>).unwrap();
+            mount(Some(&from), &root.join(to), None::<&str>, bound, None::<&str>).unwrap();
         }
     }
     mount(None::<&str>, &root.join("proc"), Some("proc"), MsFlags::empty(), None::<&str>).unwrap();
@@ -89,6 +94,8 @@ pub fn main(root: &Path) -> ! {
     let listener = UnixListener::bind(Path::new("/").join(SOCKET)).unwrap();
     fs::set_permissions(Path::new("/").join(SOCKET), fs::Permissions::from_mode(0o777)).unwrap();
     pid1.recover(&mut pid1.lock());
+    // It is up: whoever started it waits for this.
+    std::io::stdout().write_all(b"\n").unwrap();
     for stream in listener.incoming() {
         let (pid1, stream) = (pid1.clone(), stream.unwrap());
         thread::spawn(move || pid1.answer(stream));

@@ -16,7 +16,8 @@ pub fn main(name: &str, words: &[String]) -> ExitCode {
         "systemctl" => end(ask(&Call::Systemctl(words.to_vec()))),
         "choom" | "prlimit" => {
             let at = asked.iter().position(|word| *word == "--").unwrap();
-            panic!("{}", Command::new(asked[at + 1]).args(&asked[at + 2..]).exec())
+            // What they start is one of us, and comes cheaper without a new start.
+            main(asked[at + 1].strip_prefix("/usr/bin/").unwrap(), &words[at + 2..])
         }
         "git" => git(&asked),
         "nix" => nix(&asked),
