@@ -1,0 +1,30 @@
+use crate::bench::{Bench, Kind};
+use crate::host::LIMIT;
+use crate::process::{Inside, kill_and_see, until};
+use crate::rows::{collector_goes_on, collector_stopped};
+use crate::table::Written;
+use crate::trap::{Moment, Trap};
+
+pub const ROW: Written = Written {
+    injected: "while the profile waits for a garbage collection that stands still, kill -9 of the sudo that was to set it",
+    expected: "the job judges nothing before what sudo left behind has ended: the profile is not set behind its back",
+    on: Kind::Own,
+    scenario,
+};
+
+fn scenario(bench: &mut Bench) -> String {
+    let before = bench.facts();
+    bench.commit(&[]);
+    let trap = Trap::set(&bench.host, Moment::Sudo("committing", "nix"));
+    let client = bench.start("switch");
+    let setter = trap.caught();
+    collector_stopped(bench);
+    trap.release();
+    until("nix-env runs", LIMIT, || Inside::comm(setter) == "nix-env");
+    let killed = kill_and_see(Inside::ancestor(setter, "sudo").expect("sudo").pid);
+    let heir = || Inside::read(setter).map(|left| Inside::comm(left.parent));
+    until("the job has what sudo left", LIMIT, || heir().as_deref() == Some("nixgate-job"));
+    let collected = collector_goes_on(bench);
+    client.wait().expect(0);
+    format!("{killed}; {collected}; {}", bench.ends(&before, "committed"))
+}
