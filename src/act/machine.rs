@@ -3,7 +3,8 @@
 use super::begun::Begun;
 use super::inbox::Inbox;
 use super::log::Log;
-use super::process::{Ended, OnCancel, RunError, Spec, Stdout, run};
+use super::orphans::Orphans;
+use super::process::{Ended, OnCancel, RunError, Spec, Stdout, Stopping, run};
 use super::store::Store;
 use crate::decide::config::{Config, Loader};
 use crate::decide::observe;
@@ -112,7 +113,14 @@ impl Machine {
         let mut spec = self.program(Program::Sudo, &words, limit);
         spec.on_cancel = on_cancel;
         spec.stdout = stdout;
-        self.run(spec)
+        spec.stopping = Stopping::Asked;
+        let orphans = Orphans::adopt();
+        let ended = self.run(spec);
+        // A sudo that was killed has not ended what it was for. What is looked at next is what is there after that.
+        if !ended.as_ref().is_ok_and(|ended| ended.code < 128) {
+            orphans.await_roots();
+        }
+        ended
     }
 
     /// The three pointers. The boot default is the one thing that only root can read.

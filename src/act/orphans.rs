@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::{Pid, getpid};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -26,6 +27,20 @@ impl Orphans {
         let _ = set_child_subreaper(true);
         Self(())
     }
+}
+
+impl Orphans {
+    /// Waits until root's have ended, however long that takes: what a killed sudo has become does its work all the same.
+    pub fn await_roots(&self) {
+        while let Some(child) = children().into_iter().find(|child| is_roots(*child)) {
+            let _ = waitpid(child, None);
+        }
+    }
+}
+
+/// By its effective user. A process that has ended is nobody's business any more.
+fn is_roots(pid: Pid) -> bool {
+    fs::metadata(format!("/proc/{pid}")).is_ok_and(|process| process.uid() == 0)
 }
 
 impl Drop for Orphans {

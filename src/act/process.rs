@@ -34,6 +34,7 @@ pub struct Spec {
     pub on_cancel: OnCancel,
     pub stdout: Stdout,
     pub rights: Rights,
+    pub stopping: Stopping,
     /// What it runs under: the words of programs that become it.
     pub under: Vec<String>,
     /// Stands before each line of its output in the log, and bounds how much of it is kept.
@@ -59,6 +60,16 @@ pub enum Rights {
     NeverMore,
 }
 
+/// How a child ends that is not waited for any longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopping {
+    /// At once, with its process group.
+    AtOnce,
+    /// It is asked first. A killed sudo leaves behind what it has become: that is root's and out of our reach, and would
+    /// do its work at a time when nobody counts on it any more. SIGTERM is handed on.
+    Asked,
+}
+
 impl Spec {
     pub fn new(argv: Vec<String>, limit: Duration) -> Self {
         Self {
@@ -69,6 +80,7 @@ impl Spec {
             on_cancel: OnCancel::Stop,
             stdout: Stdout::Logged,
             rights: Rights::Ours,
+            stopping: Stopping::AtOnce,
             under: Vec::new(),
             label: None,
         }
@@ -130,25 +142,31 @@ pub fn run(spec: Spec, inbox: &mut Inbox, log: &Log) -> Result<Ended, RunError> 
     Ok(Ended { code, stdout: output.within(Duration::from_secs(5)) })
 }
 
+/// How long one that was asked to end may take.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// A child that runs. Dropped, it is stopped with its process group.
 #[derive(Debug)]
 pub struct Running {
     program: String,
     number: u64,
     child: Option<Child>,
+    stopping: Stopping,
+    /// Disconnected by its end.
+    ended: Receiver<()>,
     output: Option<Output>,
 }
 
 impl Running {
     /// Starts a child. Its end is an event of its number.
     pub fn start(spec: Spec, inbox: &mut Inbox, log: &Log) -> Result<Self, RunError> {
-        let program = spec.program().to_owned();
+        let (program, stopping) = (spec.program().to_owned(), spec.stopping);
         let started = start(spec, log);
         let (child, output) =
             started.map_err(|source| RunError::Start { program: program.clone(), source })?;
         let number = inbox.number();
-        watch(pid(&child), number, inbox.sender());
-        Ok(Self { program, number, child: Some(child), output: Some(output) })
+        let ended = watch(pid(&child), number, inbox.sender());
+        Ok(Self { program, number, child: Some(child), stopping, ended, output: Some(output) })
     }
 
     pub fn number(&self) -> u64 {
@@ -168,6 +186,10 @@ impl Running {
         let Some(mut child) = self.child.take() else { return Ok(None) };
         // A group that is gone, or root's, is not ours to stop: units have deadlines of PID 1's.
         let _ = killpg(pid(&child), Signal::SIGTERM);
+        if self.stopping == Stopping::Asked {
+            // Nothing is ever sent.
+            let _ = self.ended.recv_timeout(GRACE);
+        }
         let _ = killpg(pid(&child), Signal::SIGKILL);
         child.wait().map(Some)
     }
@@ -246,12 +268,15 @@ fn copy(printed: PipeReader, label: Option<String>, log: &Log) {
     }
 }
 
-/// Tells when the child has ended, without reaping it.
-fn watch(pid: Pid, number: u64, sender: Sender<Event>) {
+/// Tells when the child has ended, without reaping it: by an event, and by the end of the channel.
+fn watch(pid: Pid, number: u64, sender: Sender<Event>) -> Receiver<()> {
+    let (runs, ended) = channel();
     thread::spawn(move || {
         while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
+        drop(runs);
         sender.send(Event::Ended(number))
     });
+    ended
 }
 
 fn pid(child: &Child) -> Pid {

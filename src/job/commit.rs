@@ -3,8 +3,8 @@
 use crate::act::begun::Begun;
 use crate::act::clock::Instant;
 use crate::act::inbox::Woken;
-use crate::act::machine::Machine;
-use crate::act::process::OnCancel;
+use crate::act::machine::{Machine, profile_system};
+use crate::act::process::{Ended, OnCancel, RunError};
 use crate::decide::answer::Code;
 use crate::decide::outcome::{OrStop, Stop};
 use crate::decide::privileged::{COMMIT_SECONDS, Row};
@@ -46,11 +46,33 @@ pub fn finish(
     run: MustRun<'_>,
 ) -> Result<(), Stop> {
     machine.log.line("making it permanent");
-    let _ = machine.privileged(begun, Row::Set, SET, OnCancel::GoOn);
+    let set = machine.privileged(begun, Row::Set, SET, OnCancel::GoOn);
     nix::unistd::sync();
+    is_set(system, set)?;
     in_turn(machine, begun, Row::Commit, "nixgate-commit.service");
     nix::unistd::sync();
     is_permanent(machine, system, run)
+}
+
+/// Without the profile there is no boot entry. What counts is the profile and not how nix-env ended.
+fn is_set(system: &StorePath, ended: Result<Ended, RunError>) -> Result<(), Stop> {
+    if profile_system().is_some_and(|(profile, _)| profile == *system) {
+        return Ok(());
+    }
+    let how = match ended {
+        Ok(ended) => format!("nix-env failed ({}); the lines above say why", ended.code),
+        Err(RunError::Deadline { limit, .. }) => nix_is_locked(limit),
+        Err(error) => error.to_string(),
+    };
+    Err(Stop::new(Code::CommitFailed, format_args!("the profile could not be set: {how}")))
+}
+
+/// A collection that works keeps nobody waiting: it is asked to spare what is set meanwhile. One that stands still does.
+pub fn nix_is_locked(limit: Duration) -> String {
+    let seconds = limit.as_secs();
+    format!(
+        "nix-env did not end within {seconds} s and was stopped. Somebody holds a lock of Nix, such as a garbage collection that stands still; on the host: lslocks | grep /nix/var/nix"
+    )
 }
 
 fn is_permanent(machine: &mut Machine, system: &StorePath, run: MustRun<'_>) -> Result<(), Stop> {
@@ -121,5 +143,21 @@ pub fn await_idle(machine: &mut Machine, units: &[&str]) {
     let deadline = Instant::now() + ENTRY;
     while units.iter().any(|unit| machine.is_busy(unit) != Some(false)) && Instant::now() < deadline {
         while machine.inbox.wait(Instant::now() + Duration::from_millis(200)) != Woken::Deadline {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_that_was_not_set_is_no_commit_and_it_says_who_may_hold_it_up() {
+        let system = StorePath::parse("/nix/store/00000000000000000000000000000000-nobody-has-it").unwrap();
+        let late = RunError::Deadline { program: "sudo".to_owned(), limit: SET };
+        let stop = is_set(&system, Err(late)).unwrap_err();
+        assert_eq!(stop.code, Code::CommitFailed);
+        assert!(stop.why.contains("within 120 s") && stop.why.contains("lslocks"), "{}", stop.why);
+        let stop = is_set(&system, Ok(Ended { code: 1, stdout: Vec::new() })).unwrap_err();
+        assert!(stop.why.contains("nix-env failed (1)"), "{}", stop.why);
     }
 }

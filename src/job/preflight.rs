@@ -6,11 +6,12 @@ pub mod others;
 pub mod space;
 mod special;
 
+use super::commit::nix_is_locked;
 use super::health::{self, Baseline};
 use super::source::step;
 use crate::act::begun::Begun;
 use crate::act::machine::Machine;
-use crate::act::process::OnCancel;
+use crate::act::process::{OnCancel, RunError};
 use crate::act::system::{files_of, reboot_reasons};
 use crate::decide::answer::Code;
 use crate::decide::config::{WhenImpossible, WhenNeeded};
@@ -190,7 +191,11 @@ fn stage(machine: &mut Machine, begun: &Begun) -> Result<(), Stop> {
     machine.reset(begun);
     for row in [Row::KeepRunning, Row::KeepCommitted, Row::Stage] {
         let what = row.to_string();
-        let ended = step(machine.privileged(begun, row, limit, OnCancel::Stop), Code::CheckRefused)?;
+        let ended = machine.privileged(begun, row, limit, OnCancel::Stop);
+        if let Err(RunError::Deadline { limit, .. }) = ended {
+            return Err(Stop::new(Code::CheckRefused, format_args!("{what}: {}", nix_is_locked(limit))));
+        }
+        let ended = step(ended, Code::CheckRefused)?;
         if !ended.is_success() {
             let why = format!("{what} was refused or failed ({}); on the host: nixgatectl check", ended.code);
             return Err(Stop::new(Code::CheckRefused, why));
