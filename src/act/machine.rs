@@ -116,11 +116,20 @@ impl Machine {
         spec.stopping = Stopping::Asked;
         let orphans = Orphans::adopt();
         let ended = self.run(spec);
-        // A sudo that was killed has not ended what it was for. What is looked at next is what is there after that.
         if !ended.as_ref().is_ok_and(|ended| ended.code < 128) {
-            orphans.await_roots();
+            self.outlast(&orphans);
         }
         ended
+    }
+
+    /// A sudo that was killed has not ended what it was for. What is looked at next is what is there after that.
+    fn outlast(&self, orphans: &Orphans) {
+        while let Some(left) = orphans.of_root() {
+            self.log.line(format_args!(
+                "sudo has ended, but not what it began (process {left}); waiting for that"
+            ));
+            orphans.outlast(left);
+        }
     }
 
     /// The three pointers. The boot default is the one thing that only root can read.

@@ -30,15 +30,18 @@ impl Orphans {
 }
 
 impl Orphans {
-    /// Waits until root's have ended, however long that takes: what a killed sudo has become does its work all the same.
-    pub fn await_roots(&self) {
-        while let Some(child) = children().into_iter().find(|child| is_roots(*child)) {
-            let _ = waitpid(child, None);
-        }
+    /// One that is root's, and so not ours to end: what a killed sudo has become, which does its work all the same.
+    pub fn of_root(&self) -> Option<Pid> {
+        children().into_iter().find(|child| is_roots(*child))
+    }
+
+    /// Waits until it has ended, however long that takes.
+    pub fn outlast(&self, child: Pid) {
+        let _ = waitpid(child, None);
     }
 }
 
-/// By its effective user. A process that has ended is nobody's business any more.
+/// By its effective user. One that is gone is nobody's.
 fn is_roots(pid: Pid) -> bool {
     fs::metadata(format!("/proc/{pid}")).is_ok_and(|process| process.uid() == 0)
 }

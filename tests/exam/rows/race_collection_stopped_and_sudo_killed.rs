@@ -22,8 +22,7 @@ fn scenario(bench: &mut Bench) -> String {
     trap.release();
     until("nix-env runs", LIMIT, || Inside::comm(setter) == "nix-env");
     let killed = kill_and_see(Inside::ancestor(setter, "sudo").expect("sudo").pid);
-    let heir = || Inside::read(setter).map(|left| Inside::comm(left.parent));
-    until("the job has what sudo left", LIMIT, || heir().as_deref() == Some("nixgate-job"));
+    client.await_text("waiting for that", LIMIT);
     let collected = collector_goes_on(bench);
     client.wait().expect(0);
     format!("{killed}; {collected}; {}", bench.ends(&before, "committed"))
