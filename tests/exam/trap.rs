@@ -48,7 +48,11 @@ pub struct Trap {
 impl Trap {
     pub fn set(host: &Host, moment: Moment) -> Self {
         let root = host.outside("/");
-        let group = Fanotify::init(InitFlags::FAN_CLASS_CONTENT, EventFFlags::O_RDONLY).expect("fanotify");
+        let group = Fanotify::init(
+            InitFlags::FAN_CLASS_CONTENT | InitFlags::FAN_CLOEXEC,
+            EventFFlags::O_RDONLY | EventFFlags::O_CLOEXEC,
+        )
+        .expect("fanotify");
         let mark = |mask: MaskFlags, path: &Path| {
             let directory = fs::File::open("/").unwrap();
             group.mark(MarkFlags::FAN_MARK_ADD, mask, directory.as_fd(), Some(path)).expect("fanotify_mark");
