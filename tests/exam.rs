@@ -16,6 +16,8 @@
 
 #[path = "exam/bench.rs"]
 mod bench;
+#[path = "exam/collector.rs"]
+mod collector;
 mod host;
 #[path = "exam/process.rs"]
 mod process;

@@ -1,6 +1,7 @@
 //! Every state of every verb, times every fault: generated from the table of the states in the code.
 
 use crate::bench::{Bench, Kind};
+use crate::collector;
 use crate::host::{Client, Commit};
 use crate::process::{Inside, kill_all, kill_and_see};
 use crate::table;
@@ -186,6 +187,8 @@ fn run(
     let held = trap.caught();
     let hit = inject(bench, fault, held);
     trap.release();
+    let hit =
+        if fault == Fault::Garbage { format!("{hit}: {}", collector::goes_on(&bench.host)) } else { hit };
     let client = if fault == Fault::PowerCut {
         drop(client.kill());
         bench.host.start();
@@ -233,9 +236,10 @@ fn inject(bench: &Bench, fault: Fault, held: i32) -> String {
             host.power_cut();
             format!("process 1 ({process}) gone")
         }
+        // It deletes while the job goes on.
         Fault::Garbage => {
-            let said = host.root("nix-collect-garbage -d 2>&1 | tail -n 1");
-            format!("garbage collected: {said}")
+            collector::at_work(host);
+            "a collection has the lock".to_owned()
         }
     }
 }

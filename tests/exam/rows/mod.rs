@@ -2,7 +2,6 @@
 //! confirmation of a boot, comes later), then what breaks the way back, what dies in the middle, and the races.
 
 use crate::bench::Bench;
-use crate::host::LIMIT;
 use crate::table::Row;
 
 macro_rules! rows {
@@ -106,35 +105,4 @@ fn timer_alone(bench: &mut Bench, fault: &str) -> String {
     let verdict = bench.ends(&before, "reverted");
     bench.deploy();
     format!("no sudo; {verdict}; the next deploy works")
-}
-
-/// A garbage collection that has Nix's lock, knows what it keeps, and has deleted nothing: Nix's own tests hold it there,
-/// too. Its unit is `collector.service`, and who waits for it until `collector_goes_on` is a pipe.
-#[track_caller]
-fn collector_at_work(bench: &Bench) {
-    let pipe = "/run/collector";
-    bench.host.root(&format!(
-        "mkfifo {pipe} && \
-         systemd-run --quiet --unit=collector --remain-after-exit --setenv=_NIX_TEST_GC_SYNC_2={pipe} nix-collect-garbage -d && \
-         systemd-run --quiet --unit=holder --service-type=notify --property=NotifyAccess=all \
-           bash -c 'exec 3>{pipe}; systemd-notify --ready; exec sleep infinity'"
-    ));
-}
-
-/// The same, and it stands still: who needs Nix's lock waits.
-#[track_caller]
-fn collector_stopped(bench: &Bench) {
-    collector_at_work(bench);
-    bench.host.root("systemctl freeze collector.service");
-}
-
-/// Lets it end; what it said last.
-#[track_caller]
-fn collector_goes_on(bench: &Bench) -> String {
-    bench.host.root("systemctl thaw collector.service; systemctl stop holder.service");
-    bench
-        .host
-        .await_root("systemctl show --property=SubState collector.service | grep -qx SubState=exited", LIMIT);
-    let said = "journalctl --quiet --output=cat --unit=collector.service --grep=freed | tail -n 1";
-    bench.host.root(&format!("{said}; systemctl stop collector.service; rm /run/collector"))
 }

@@ -1,7 +1,7 @@
 use crate::bench::{Bench, Kind};
+use crate::collector;
 use crate::host::LIMIT;
 use crate::process::{Inside, until};
-use crate::rows::{collector_goes_on, collector_stopped};
 use crate::table::Written;
 use crate::trap::{Moment, Trap};
 
@@ -18,13 +18,13 @@ fn scenario(bench: &mut Bench) -> String {
     let trap = Trap::set(&bench.host, Moment::Sudo("built", "nix"));
     let client = bench.start("switch");
     let setter = trap.caught();
-    collector_stopped(bench);
+    collector::stands_still(&bench.host);
     trap.release();
     until("nix-env runs", LIMIT, || Inside::comm(setter) == "nix-env");
     bench.host.ssh(&["cancel"]).expect(0);
     client.wait().expect(23);
     assert!(Inside::read(setter).is_none(), "nix-env is still there");
-    let collected = collector_goes_on(bench);
+    let collected = collector::goes_on(&bench.host);
     let verdict = bench.ends(&before, "cancelled");
     bench.deploy();
     format!("{verdict}; {collected}; the next deploy works")

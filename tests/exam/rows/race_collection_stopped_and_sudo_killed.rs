@@ -1,7 +1,7 @@
 use crate::bench::{Bench, Kind};
+use crate::collector;
 use crate::host::LIMIT;
 use crate::process::{Inside, kill_and_see, until};
-use crate::rows::{collector_goes_on, collector_stopped};
 use crate::table::Written;
 use crate::trap::{Moment, Trap};
 
@@ -18,12 +18,12 @@ fn scenario(bench: &mut Bench) -> String {
     let trap = Trap::set(&bench.host, Moment::Sudo("committing", "nix"));
     let client = bench.start("switch");
     let setter = trap.caught();
-    collector_stopped(bench);
+    collector::stands_still(&bench.host);
     trap.release();
     until("nix-env runs", LIMIT, || Inside::comm(setter) == "nix-env");
     let killed = kill_and_see(Inside::ancestor(setter, "sudo").expect("sudo").pid);
     client.await_text("waiting for that", LIMIT);
-    let collected = collector_goes_on(bench);
+    let collected = collector::goes_on(&bench.host);
     client.wait().expect(0);
     format!("{killed}; {collected}; {}", bench.ends(&before, "committed"))
 }

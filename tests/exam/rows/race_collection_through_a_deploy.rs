@@ -1,5 +1,5 @@
 use crate::bench::{Bench, Kind};
-use crate::rows::{collector_at_work, collector_goes_on};
+use crate::collector;
 use crate::table::Written;
 
 pub const ROW: Written = Written {
@@ -11,10 +11,10 @@ pub const ROW: Written = Written {
 
 fn scenario(bench: &mut Bench) -> String {
     let before = bench.facts();
-    collector_at_work(bench);
+    collector::at_work(&bench.host);
     bench.deploy();
     let verdict = bench.ends(&before, "committed");
-    let collected = collector_goes_on(bench);
+    let collected = collector::goes_on(&bench.host);
     let (old, new) = (before.triple.running, bench.facts().triple.running);
     bench.host.root(&format!("nix-store --query --requisites {old} {new} | xargs nix-store --check-validity"));
     format!("{verdict}; {collected}")
