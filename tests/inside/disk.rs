@@ -169,7 +169,7 @@ impl Model {
         let ours = |path: &str| path.strip_prefix(STATE).filter(|name| is_modelled(name)).map(str::to_owned);
         let descriptor = || rest.split('<').next().unwrap().to_owned();
         match call {
-            "openat" => {
+            "open" | "openat" => {
                 let descriptor = result.split('<').next().unwrap().to_owned();
                 self.open.remove(&descriptor);
                 if let Some(path) = ours(&words[0]).filter(|path| !self.seen.directories.contains(path)) {
@@ -321,7 +321,7 @@ pub fn cases(scenario: &Scenario, template: &Bench) -> Vec<Case> {
     bench.plan(&scenario.hooks());
     let known = audit(&bench).len();
     let mut model = Model::of(&bench);
-    let calls = "trace=openat,write,rename,fsync,fdatasync,ftruncate,unlink,mkdir,sync";
+    let calls = "trace=open,openat,write,rename,fsync,fdatasync,ftruncate,unlink,mkdir,sync";
     let trace = ["-y", "-xx", "-s", "1000000", "-ttt", "-e", calls].map(str::to_owned);
     scenario.work(&bench, &trace);
     bench.call(&Call::AwaitStop);
@@ -393,7 +393,13 @@ fn host_after(scenario: &Scenario, template: &Bench, effects: usize) -> (Bench, 
     if effects == 0 {
         bench.power_cut();
     } else {
-        scenario.work(&bench, &[]);
+        let answer = scenario.work(&bench, &[]);
+        assert!(
+            answer.is_none(),
+            "{}: effect {effects} did not come\n{}",
+            scenario.name,
+            bench.read("events")
+        );
         bench.await_end();
     }
     (bench, before)

@@ -89,7 +89,7 @@ fn installed(place: &std::path::Path) -> Bench {
 
 /// In the order of what was given.
 fn in_parallel<T: Sync, R: Send>(items: &[T], act: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(2, |n| n.get()) * 2;
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get()) * 3;
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..threads {

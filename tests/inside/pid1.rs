@@ -44,6 +44,8 @@ pub struct Inner {
     /// Jobs and recoveries that live, and what PID 1 was asked.
     processes: usize,
     asked: usize,
+    /// What root's programs and the dead man's switch are in the middle of: their last moment comes behind their unit's end.
+    acting: usize,
     /// How often in a row it was asked about the timer and nothing else but its service.
     watched: usize,
     on_failure: OnFailure,
@@ -128,8 +130,24 @@ fn job_socket(name: &str) -> UnixListener {
     fd.into()
 }
 
-fn config() -> Config {
-    Config::parse(&fs::read_to_string("/etc/nixgate/config.toml").unwrap()).unwrap()
+/// The configuration, and what root may be asked for by it. sudo asks for it all the time: parsed once for each text.
+#[derive(Debug)]
+struct Rules {
+    text: String,
+    config: Config,
+    table: Vec<(Row, Vec<String>)>,
+}
+
+fn rules() -> Arc<Rules> {
+    static KNOWN: Mutex<Option<Arc<Rules>>> = Mutex::new(None);
+    let text = fs::read_to_string("/etc/nixgate/config.toml").unwrap();
+    let mut known = KNOWN.lock().unwrap();
+    if let Some(rules) = known.as_ref().filter(|rules| rules.text == text) {
+        return rules.clone();
+    }
+    let config = Config::parse(&text).unwrap();
+    let table = table(&config, Platform::Fhs);
+    known.insert(Arc::new(Rules { text, config, table })).clone()
 }
 
 /// One line in `/events`, which the exam reads.
@@ -276,7 +294,12 @@ impl Pid1 {
             let _ = writeln!(stream, "{}", serde_json::to_string(&reply).unwrap());
         };
         let reply = match call {
-            Call::Sudo(words) => self.sudo(&words, &mut say),
+            Call::Sudo(words) => {
+                self.change(|inner| inner.acting += 1);
+                let reply = self.sudo(&words, &mut say);
+                self.change(|inner| inner.acting -= 1);
+                reply
+            }
             Call::Systemctl(words) => Some(self.systemctl(&words)),
             Call::Tool(name, when) => Some(self.tool(&name, when)),
             Call::Plan(plan) => {
@@ -314,7 +337,9 @@ impl Pid1 {
             }
             Call::Fire => Some(Reply::code(i32::from(!self.fire(None)))),
             Call::Idle => {
-                drop(self.until(self.lock(), |inner| inner.processes == 0 && !inner.units.at_work()));
+                drop(self.until(self.lock(), |inner| {
+                    inner.processes == 0 && inner.acting == 0 && !inner.units.at_work()
+                }));
                 Some(Reply::default())
             }
             Call::Units => Some(Reply::text(self.lock().units.left().join(" "))),
@@ -343,9 +368,10 @@ impl Pid1 {
             [n, end, argv @ ..] if n == "-n" && end == "--" => (false, argv),
             _ => return Some(refused),
         };
-        let config = config();
-        let rows = table(&config, Platform::Fhs);
-        let Some((row, _)) = rows.iter().find(|(_, allowed)| allowed == argv) else { return Some(refused) };
+        let rules = rules();
+        let Some((row, _)) = rules.table.iter().find(|(_, allowed)| allowed == argv) else {
+            return Some(refused);
+        };
         if asks { Some(Reply::default()) } else { self.row(row.clone(), say) }
     }
 
@@ -549,8 +575,12 @@ impl Pid1 {
             return false;
         }
         note("fired");
+        self.change(|inner| inner.acting += 1);
         let pid1 = self.clone();
-        thread::spawn(move || pid1.revert(None));
+        thread::spawn(move || {
+            pid1.revert(None);
+            pid1.change(|inner| inner.acting -= 1);
+        });
         drop(self.until(self.lock(), |inner| {
             !inner.units.is_reverting() || within.is_some_and(|unit| inner.units.holds_up_revert(unit))
         }));
@@ -578,7 +608,7 @@ impl Pid1 {
             code => Ended::code(code),
         };
         note(&format!("unit {unit}: {} {}", ended.result, ended.status));
-        if ended.status != 0 && config().revert.when_it_fails == WhenRevertFails::Reboot {
+        if ended.status != 0 && rules().config.revert.when_it_fails == WhenRevertFails::Reboot {
             reboot("FailureAction");
         }
         {
