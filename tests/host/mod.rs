@@ -213,7 +213,10 @@ impl Host {
     /// The host's own forge as a remote of git on this machine, which needs `GIT_ALLOW_PROTOCOL=ext`. It lets everything be
     /// pushed, as a forge that was taken over would.
     pub fn forge(&self) -> String {
-        format!("ext::{} exec {} -- %S /srv/git/infra.git", SCRIPT.replace(' ', "% "), self.name)
+        let (cache, script) = (cache().display().to_string(), SCRIPT.replace(' ', "% "));
+        // git may be started without our environment.
+        let cache = cache.replace(' ', "% ");
+        format!("ext::env NIXGATE_CACHE={cache} {script} exec {} -- %S /srv/git/infra.git", self.name)
     }
     /// Builds a commit as the operator would, without nixgate; the store path.
     pub fn realise(&self, commit: &str) -> String {
