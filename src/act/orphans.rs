@@ -27,9 +27,7 @@ impl Orphans {
         let _ = set_child_subreaper(true);
         Self(())
     }
-}
 
-impl Orphans {
     /// One that is root's, and so not ours to end: what a killed sudo has become, which does its work all the same.
     pub fn of_root(&self) -> Option<Pid> {
         children().into_iter().find(|child| is_roots(*child))
